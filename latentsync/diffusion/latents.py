@@ -41,16 +41,15 @@ def latent_mask(mask: Tensor) -> Tensor:
     return mask[:, ::DOWNSAMPLE, ::DOWNSAMPLE]
 
 
-def encode(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def encode(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
     """(n, 3, r, r) in [-1, 1] -> scaled latents (n, 4, h, w).
 
-    With a `generator` the posterior is sampled (the public behaviour), without one its mean is taken.
+    With standard normal `noise` of the result's shape the posterior is sampled (the public behaviour), without
+    it its mean is taken.
     """
     posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
-    if generator is None:
-        return posterior.mean * SCALING_FACTOR
-    noise = draw(posterior.mean.shape, generator, posterior.mean)
-    return (posterior.mean + posterior.std * noise) * SCALING_FACTOR
+    latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+    return latents * SCALING_FACTOR
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
@@ -60,18 +59,13 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 def draw(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Standard normal numbers of `like`'s dtype and device.
+    """Standard normal numbers with `like`'s dtype and device.
 
-    A CPU generator draws float32, so that a seed means the same on every device; a CUDA generator draws on its
+    A CPU generator draws float32, so that a seed means the same on every device; another one draws on its own
     device in `like`'s dtype, as the public version does.
     """
     dtype = torch.float32 if generator.device.type == "cpu" else like.dtype
     return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype).to(like)
-
-
-def start_noise(frames: int, height: int, width: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """(1, 4, f, h, w): one draw of a single frame, repeated."""
-    return draw((1, 4, 1, height, width), generator, like).expand(-1, -1, frames, -1, -1)
 
 
 def assemble(mask: Tensor, masked: Tensor, reference: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def denoise(
 
     Args:
         latents: (b, 4, f, h, w) start noise.
-        context: (b, 9, f, h, w) mask, masked latent and reference latent.
+        context: (b, 9, f, h, w) mask, masked latent and reference latent, in the network's dtype.
         audio: (b, f, s, d) tokens; guidance compares them with zeros.
         steps: number of network evaluations, 1...1000.
         guidance_scale: 1 or less switches guidance off.
@@ -49,7 +49,7 @@ def denoise(
         cache_interval: 1 is exact; n reuses deep features in all but every n-th step.
 
     Returns:
-        (b, 4, f, h, w) scaled latents.
+        (b, 4, f, h, w) float32 scaled latents.
     """
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps.to(latents.device)
@@ -58,10 +58,10 @@ def denoise(
         audio = torch.cat([torch.zeros_like(audio), audio])
         context = torch.cat([context, context])
     cache = FeatureCache(cache_interval) if cache_interval > 1 else None
-    latents = latents * scheduler.init_noise_sigma
+    latents = latents.float() * scheduler.init_noise_sigma  # the steps themselves need more than half precision
     for index, timestep in enumerate(scheduler.timesteps.tolist()):
-        x = torch.cat([latents, latents]) if guided else latents
-        noise = unet(torch.cat([x, context], dim=1), timesteps[index], audio, cache=cache).sample
+        x = (torch.cat([latents, latents]) if guided else latents).to(context.dtype)
+        noise = unet(torch.cat([x, context], dim=1), timesteps[index], audio, cache=cache).sample.float()
         if guided:
             noise = guide(noise, guidance_scale)
         latents = scheduler.step(noise, timestep, latents, eta=eta, generator=generator).prev_sample

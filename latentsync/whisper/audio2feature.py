@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -76,20 +77,20 @@ class Audio2Feature:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         checkpoint = load_state(model_path)
-        if checkpoint.dims is None:
+        if "dims" not in checkpoint.extra:
             raise CheckpointError(
                 f"{model_path}: expected a Whisper model in OpenAI's format (dims, model_state_dict); "
                 "run setup_env.sh to fetch whisper/tiny.pt"
             )
-        dims = ModelDimensions(**checkpoint.dims)
+        dims = ModelDimensions(**checkpoint.extra["dims"])
         with torch.device("meta"):
-            encoder = build_encoder(dims)
-        self.model = load_module(
-            encoder,
-            checkpoint.select("encoder."),
-            dtype=torch.float32,
-            device=torch.device(device),
-        ).eval()
+            self.model = build_encoder(dims).eval()
+        encoder = {
+            key.removeprefix("encoder."): value
+            for key, value in checkpoint.state.items()
+            if key.startswith("encoder.")
+        }
+        load_module(self.model, replace(checkpoint, state=encoder), dtype=torch.float32, device=device)
         self.model_path = Path(model_path)
         self.embedding_dim = dims.n_audio_state
         self.states = dims.n_audio_layer + 1

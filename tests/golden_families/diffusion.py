@@ -104,7 +104,7 @@ def vae(golden: Golden) -> dict:
         "mean": mean.numpy(),
         "logvar": posterior.logvar.numpy(),
         "std": posterior.std.numpy(),
-        "sample_with_eps": (posterior.mean + posterior.std * eps).numpy(),
+        "sample_with_eps": (lat.encode(vae, pixels, eps) / lat.SCALING_FACTOR).numpy(),
         "decoded": lat.decode(vae, z * lat.SCALING_FACTOR).numpy(),
     }
 
