@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError
 from .files import atomic_path
 
+M = TypeVar("M", bound=nn.Module)
 Shapes = Mapping[str, Sequence[int]]  # state-dict key -> shape
 Candidates = Mapping[str, Shapes] | Callable[[], Mapping[str, Shapes]]  # by configuration name
 
@@ -30,7 +31,8 @@ FOLDER_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.
 
 #: What torch's readers raise on damaged bytes, besides UnpicklingError.
 DAMAGE = (
-    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error,
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
+    struct.error,
 )  # fmt: skip
 
 #: Names the mid attention of the VAE had in old library versions, as `rename` of `load_module`.
@@ -65,7 +67,17 @@ class Checkpoint:
     state: dict[str, Tensor]
     step: int  # training steps behind the weights; 0 where the file does not say
     origin: Origin | None
-    extra: dict[str, Any] = field(default_factory=dict)  # whatever else it holds, such as Whisper's `dims`
+    extra: dict[str, Any] = field(default_factory=dict)  # what else the file holds, such as loss histories
+
+    @property
+    def dims(self) -> dict[str, int] | None:
+        """Dimensions of a Whisper model; None where the file is no such model."""
+        return self.extra.get("dims")
+
+    def select(self, prefix: str) -> "Checkpoint":
+        """The part of the weights under `prefix`, which its keys lose."""
+        state = {key.removeprefix(prefix): v for key, v in self.state.items() if key.startswith(prefix)}
+        return replace(self, state=state)
 
 
 # ---------------------------------------------------------------- reading
@@ -139,8 +151,8 @@ def _read_torch(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: expected a torch file with nothing but tensors, found other objects or damage, and did not "
-            "open it; choose another file"
+            f"{path}: expected a torch file with nothing but tensors, found other objects or damage and did "
+            "not open it; choose another file"
         ) from error
     except DAMAGE as error:
         raise CheckpointError(
@@ -162,7 +174,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def load_module(
-    module: nn.Module,
+    module: M,
     checkpoint: Checkpoint,
     *,
     rename: Mapping[str, str] | None = None,
@@ -170,8 +182,8 @@ def load_module(
     candidates: Candidates | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
-) -> None:
-    """Give every parameter and persistent buffer of `module` the value the checkpoint has for it.
+) -> M:
+    """Give every parameter and persistent buffer of `module` the checkpoint's value, and return `module`.
 
     The module may be on the meta device; peak memory is then one copy of the weights. Floating tensors become
     `dtype`, else what the module has; all go to `device`, else where the module is (meta: the CPU). `rename`
@@ -192,6 +204,7 @@ def load_module(
     unset = [name for name, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
     if unset:
         raise ValueError(f"no value for {unset}: a module on the meta device needs all of them in the file")
+    return module
 
 
 def initialise_from(
