@@ -9,11 +9,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from latentsync import REPO_ROOT
 from latentsync.build import build_scheduler
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.diffusion.sampler import denoise
 from latentsync.models.unet import FeatureCache, UNet3DConditionModel
-from latentsync import REPO_ROOT
 
 TABLES = Path(__file__).parents[1] / "state_dict"
 TINY = {
@@ -56,7 +56,8 @@ def test_keys_and_shapes_are_those_of_public_checkpoints(name):
 def test_one_frame_is_the_two_dimensional_network(unet):
     """Frames meet only in norms and motion modules: clips stacked on b do not see each other."""
     one, two = clip(1, seed=1), clip(1, seed=2)
-    run = lambda c: unet(torch.cat([c["latents"], c["context"]], 1), 500, c["audio"]).sample
+    def run(c):
+        return unet(torch.cat([c["latents"], c["context"]], 1), 500, c["audio"]).sample
     both = {key: torch.cat([one[key], two[key]]) for key in one}
     with torch.no_grad():
         torch.testing.assert_close(run(both), torch.cat([run(one), run(two)]), rtol=1e-4, atol=1e-4)
@@ -108,7 +109,8 @@ def test_cache_interval_3_equals_the_deepcache_package(unet):
 
 def test_two_jobs_with_caches_do_not_mix(unet):
     clips = [clip(seed=seed) for seed in (3, 4)]
-    run = lambda c: denoise(unet, build_scheduler(), **c, steps=6, cache_interval=3)
+    def run(c):
+        return denoise(unet, build_scheduler(), **c, steps=6, cache_interval=3)
     alone = [run(c) for c in clips]
     together: dict[int, torch.Tensor] = {}
     threads = [threading.Thread(target=lambda i=i: together.update({i: run(clips[i])})) for i in range(2)]
