@@ -116,6 +116,15 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
     return container.duration / av.time_base if container.duration else None
 
 
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    """The first frame that can be decoded: a recording may begin between two key frames."""
+    for packet in container.demux(stream):
+        with suppress(av.error.InvalidDataError):
+            if frames := packet.decode():
+                return frames[0]
+    return None
+
+
 def _shown_size(stream: av.VideoStream, rotation: int) -> tuple[int, int]:
     """Width and height in square pixels, rotation applied."""
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -136,7 +145,7 @@ def probe(path: str | Path) -> VideoInfo:
         if not streams:
             raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
         stream = streams[0]
-        frame = next(container.decode(stream), None)
+        frame = _first_frame(container, stream)
         if frame is None:
             raise MediaError(f"{path} has a video stream without frames; copy or download it again")
         width, height = _shown_size(stream, frame.rotation)
@@ -271,8 +280,8 @@ def _read_frames(info: VideoInfo, args: list[str]) -> Iterator[np.ndarray]:
 def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) -> np.memmap:
     """The first audio stream as mono: a read-only (samples,) int16 map of a new file in `folder`.
 
-    Channels are averaged with weights that sum to one, so nothing clips. Sample i sounds at i / sample_rate
-    of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
+    Channels are mixed with weights that sum to one at most, so nothing clips. Sample i sounds at
+    i / sample_rate of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
     """
     path = Path(path)
     probe_audio(path)

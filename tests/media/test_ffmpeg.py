@@ -215,6 +215,15 @@ def test_a_change_of_size_neither_shifts_nor_repeats(tmp_path):
     assert all(abs(number(frame) - i) <= 1 for i, frame in enumerate(frames))
 
 
+def test_a_recording_may_begin_between_key_frames(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    whole = encode(tmp_path / "whole.ts", noise, "-g", "25", "-pix_fmt", "yuv420p", n_frames=100)
+    content = whole.read_bytes()
+    (tmp_path / "cut.ts").write_bytes(content[len(content) // 3 // 188 * 188 :])
+    assert probe(tmp_path / "cut.ts").rate == 25
+    assert 50 <= len(list(decode_frames(tmp_path / "cut.ts"))) < 75
+
+
 def test_n_frames_stops_early_and_never_invents(tmp_path):
     path = numbered_video(tmp_path / "a.mp4", 20)
     assert [number(frame) for frame in decode_frames(path, n_frames=7)] == list(range(7))
