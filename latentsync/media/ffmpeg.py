@@ -116,6 +116,15 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
     return container.duration / av.time_base if container.duration else None
 
 
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    """The first frame that can be decoded: a recording may begin between two key frames."""
+    for packet in container.demux(stream):
+        with suppress(av.error.InvalidDataError):
+            if frames := packet.decode():
+                return frames[0]
+    return None
+
+
 def _shown_size(stream: av.VideoStream, rotation: int) -> tuple[int, int]:
     """Width and height in square pixels, rotation applied."""
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -136,7 +145,7 @@ def probe(path: str | Path) -> VideoInfo:
         if not streams:
             raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
         stream = streams[0]
-        frame = next(container.decode(stream), None)
+        frame = _first_frame(container, stream)
         if frame is None:
             raise MediaError(f"{path} has a video stream without frames; copy or download it again")
         width, height = _shown_size(stream, frame.rotation)
@@ -182,28 +191,28 @@ def _running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[b
                 process.stdout.close()
 
 
-def _wait(process: subprocess.Popen[bytes], log: BinaryIO, failure: str) -> None:
+def _wait(process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str) -> None:
     """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged."""
     status = process.wait()
-    complaints = _last_lines(log)
+    complaints = _complaints(log)
     if status != 0:
-        raise MediaError(f"{failure}: {complaints or f'ffmpeg ended with status {status}'}")
+        raise MediaError(f"{path} {failure}: {complaints or f'ffmpeg ended with status {status}'}")
     if complaints:
-        logger.warning("not quite: %s: %s", failure, complaints)
+        logger.warning("%s may be damaged: %s", path, complaints)
 
 
-def _last_lines(log: BinaryIO, n: int = 3) -> str:
-    """The last messages of ffmpeg on one line, without its memory addresses."""
-    log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-    text = re.sub(r" @ 0x[0-9a-f]+", "", log.read().decode(errors="replace"))
-    return "; ".join(line.strip() for line in text.splitlines()[-n:] if line.strip())
+def _complaints(log: BinaryIO, n: int = 3) -> str:
+    """The first messages of ffmpeg, as they name the cause of the others, on one line without addresses."""
+    log.seek(0)
+    text = re.sub(r" @ 0x[0-9a-f]+", "", log.read(4096).decode(errors="replace"))
+    return "; ".join(line.strip() for line in text.splitlines()[:n])
 
 
 def _input(path: Path) -> list[str]:
-    """Options that read a file with its own time zero.
+    """Options that read a file with time zero at its start.
 
-    Left alone, ffmpeg may count from the first stream in use instead, which shifts one stream of a transport
-    stream against the other.
+    Left alone, ffmpeg counts a transport stream from the first stream in use, which moves pictures against
+    sound.
     """
     with _opened(path) as container:
         start_s = (container.start_time or 0) / av.time_base
@@ -247,7 +256,8 @@ def decode_frames(
     if rate <= 0 or (n_frames is not None and n_frames < 1):
         raise ValueError(f"expected a positive rate and number of frames, got {rate} and {n_frames}")
     info = source if isinstance(source, VideoInfo) else probe(source)
-    args = [*_input(info.path), "-map", "0:V:0", "-vf", _rgb_filters(info, Fraction(rate))]
+    args = ["-reinit_filter", "0", *_input(info.path)]  # a new picture size must not restart `fps`
+    args += ["-map", "0:V:0", "-vf", _rgb_filters(info, Fraction(rate))]
     if n_frames is not None:
         args += ["-frames:v", str(n_frames)]
     return _read_frames(info, [*args, "-f", "rawvideo", "pipe:1"])
@@ -262,7 +272,7 @@ def _read_frames(info: VideoInfo, args: list[str]) -> Iterator[np.ndarray]:
                 break
             n_read += 1
             yield frame
-        _wait(process, log, f"{info.path} could be decoded up to frame {n_read} only; convert it")
+        _wait(process, log, info.path, f"could be decoded up to frame {n_read} only, so convert it")
     if not n_read:
         raise MediaError(f"{info.path} gave no frame; expected a video, so copy or download it again")
 
@@ -270,8 +280,8 @@ def _read_frames(info: VideoInfo, args: list[str]) -> Iterator[np.ndarray]:
 def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) -> np.memmap:
     """The first audio stream as mono: a read-only (samples,) int16 map of a new file in `folder`.
 
-    Channels are averaged with weights that sum to one, so nothing clips. Sample i sounds at i / sample_rate
-    of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
+    Channels are mixed with weights that sum to one at most, so nothing clips. Sample i sounds at
+    i / sample_rate of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
     """
     path = Path(path)
     probe_audio(path)
@@ -284,7 +294,7 @@ def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) ->
     raw = Path(name)
     args = [*_input(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", _url(raw)]
     with _running(args) as (process, log):
-        _wait(process, log, f"the sound of {path} cannot be decoded; convert it or choose another file")
+        _wait(process, log, path, "has sound that cannot be decoded, so convert it")
     if raw.stat().st_size == 0:
         raise MediaError(f"{path} has an audio stream without samples; choose another file")
     return np.memmap(raw, dtype="<i2", mode="r")
@@ -339,7 +349,7 @@ class VideoWriter:
                     folder = tempfile.TemporaryDirectory(prefix=".picture-", dir=self._path.parent)
                     self._picture = Path(stack.enter_context(folder), self._output.name)
             except OSError as error:
-                raise MediaError(f"{self._failure} ({error.strerror}); choose another folder") from error
+                raise self._unwritable(error) from error
             self._thread = Thread(target=self._feed, name="video-writer", daemon=True)
             stack.callback(self._stop_feeding)  # after the encoder has ended, so that it cannot block
             self._process, self._log = stack.enter_context(
@@ -355,7 +365,7 @@ class VideoWriter:
             raise ValueError(f"expected a {self._shape} uint8 frame, got {frame.shape} {frame.dtype}")
         if self._broken.is_set():
             self._wait_for_encoder()
-            raise MediaError(f"{self._failure}: the encoder ended early")
+            raise MediaError(f"{self._path} cannot be written: the encoder ended early")
         height, width, _ = self._shape
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -372,11 +382,10 @@ class VideoWriter:
             with self._stack:
                 self._finish()
         except OSError as failed:
-            raise MediaError(f"{self._failure} ({failed.strerror}); choose another folder") from failed
+            raise self._unwritable(failed) from failed
 
-    @property
-    def _failure(self) -> str:
-        return f"{self._path} cannot be written"
+    def _unwritable(self, error: OSError) -> MediaError:
+        return MediaError(f"{self._path} cannot be written ({error.strerror}); choose another folder")
 
     @property
     def _faststart(self) -> list[str]:
@@ -414,13 +423,13 @@ class VideoWriter:
             self._thread.join()
 
     def _wait_for_encoder(self) -> None:
-        _wait(self._process, self._log, self._failure)
+        _wait(self._process, self._log, self._path, "cannot be written")
 
     def _finish(self) -> None:
         self._stop_feeding()
         self._wait_for_encoder()
         if not self._n_frames:
-            raise MediaError(f"{self._failure}: no frame was given")
+            raise MediaError(f"{self._path} cannot be written: no frame was given")
         if self._audio is not None:
             self._add_sound()
 
@@ -432,7 +441,7 @@ class VideoWriter:
         args = [*_input(self._picture), *_input(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
         args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, _url(self._output)]
         with _running(args) as (process, log):
-            _wait(process, log, f"{self._failure} with the sound of {self._audio}")
+            _wait(process, log, self._path, f"cannot be written with the sound of {self._audio}")
 
 
 def _check_target(path: Path) -> None:

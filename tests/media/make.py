@@ -31,7 +31,9 @@ def number(frame: np.ndarray) -> int:
     return sum(int(value > 127) << bit for bit, value in enumerate(frame[height // 2, columns, 0]))
 
 
-def numbered_video(path: Path, n_frames: int, rate: Fraction | int = 25, *, audio: Path | None = None) -> Path:
+def numbered_video(
+    path: Path, n_frames: int, rate: Fraction | int = 25, *, audio: Path | None = None
+) -> Path:
     with VideoWriter(path, BITS * CELL, 2 * CELL, rate, audio=audio, preset="ultrafast") as writer:
         for n in range(n_frames):
             writer.write(numbered(n % 2**BITS))
@@ -45,13 +47,19 @@ def flat(color: tuple[int, int, int], width: int = 64, height: int = 48) -> np.n
 def encode(path: Path, frame: np.ndarray, *options: str, n_frames: int = 3, rate: int = 25) -> Path:
     """`n_frames` times the same picture, through ffmpeg with the options given."""
     height, width, _ = frame.shape
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
-    ffmpeg(*source, *options, path, stdin=frame.tobytes() * n_frames)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate)]
+    ffmpeg(*raw, "-i", "pipe:0", *options, path, stdin=frame.tobytes() * n_frames)
     return path
 
 
 def tone(
-    path: Path, duration_s: float, *, rate: int = 16000, channels: int = 1, peak: float = 0.8, late_s: float = 0
+    path: Path,
+    duration_s: float,
+    *,
+    rate: int = 16000,
+    channels: int = 1,
+    peak: float = 0.8,
+    late_s: float = 0.0,
 ) -> Path:
     """A 440 Hz wave file, equal in all channels, silent for the first `late_s` seconds."""
     time_s = np.arange(round(duration_s * rate)) / rate
