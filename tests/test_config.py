@@ -428,7 +428,7 @@ def test_motion_module_rules_hold_only_with_motion_modules(public):
         ("data.lower_half=false", "model.visual_encoder.downsample_factors take 256 x 256 to 2 x 1"),
         ("model.audio_encoder.attn_blocks=[1]", "attn_blocks has 1 entries; use one per level, 7"),
         ("model.audio_encoder.downsample_factors=[a,2,2,1,2,2,2]", "downsample_factors has 'a'; use"),
-        ("model.visual_encoder.block_out_channels=[64,128,256,256,512,1024,2048,1024]", "ends with 2048; use"),
+        ("model.visual_encoder.block_out_channels=[64,128,256,256,512,1024,2048,1024]", "ends with 2048"),
     ],
 )  # fmt: skip
 def test_failed_syncnet_cross_check(override, words):
