@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..types import FacePose
 from .detect import mesh_alignment_points
-from .warp import Box, image_of, inverse, sample, shifted, to_3x3
+from .warp import Box, image_of, inverse, sample, to_3x3
 
 BASE_POINTS = ((17.0, 20.0), (58.0, 20.0), (37.5, 40.0))  # left brow, right brow, nose centre
 BASE_SIZE = (75, 100)  # width, height

@@ -16,7 +16,7 @@ PUBLIC_PATH = ("latentsync", "utils", "mask.png")  # what public configurations 
 def fixed_mask(resolution: int, path: str | Path | None = None) -> Tensor:
     """The mask (1, r, r) float32 in [0, 1]; enlarged from 8 bits, so its edges are soft above 256.
 
-    `path` None, or a missing file that ends in latentsync/utils/mask.png, is the mask that comes with the package.
+    `path` None, or a missing file that ends in latentsync/utils/mask.png, is the package's own mask.
     Raises ConfigError where another file is missing, cannot be read, or is coloured.
     """
     grey = cv2.resize(_read(_resolve(path)), (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
@@ -31,7 +31,7 @@ def _resolve(path: str | Path | None) -> Path:
         return path
     if path.parts[-3:] == PUBLIC_PATH:
         return MASK_FILE
-    raise ConfigError(f"no mask image at {path}; correct data.mask_image_path, or drop it to use the default mask")
+    raise ConfigError(f"no mask image at {path}; correct data.mask_image_path or leave it at its default")
 
 
 def _read(path: Path) -> np.ndarray:

@@ -65,10 +65,10 @@ def image_of(box: Box, matrix: np.ndarray, *, margin: int, within: tuple[int, in
 def sample(image: Tensor, matrix: np.ndarray, *, width: int, height: int) -> Tensor:
     """Bilinear samples of `image` (c, h, w) float32 at matrix @ (x, y, 1), as (c, height, width) float32.
 
-    Outside the image counts as 0. Positions are float32 and not quantised (OpenCV's warps step by 1/32 pixel).
+    Outside the image counts as 0. Positions are float32 (OpenCV's warps round them to 1/32 pixel).
     """
     rows, columns = image.shape[1:]
-    to_unit = np.array([[2 / columns, 0, 1 / columns - 1], [0, 2 / rows, 1 / rows - 1]])  # centre 0 -> 1/n - 1
+    to_unit = np.array([[2 / columns, 0, 1 / columns - 1], [0, 2 / rows, 1 / rows - 1]])  # 0 -> 1/n - 1
     a = torch.from_numpy(to_unit @ to_3x3(matrix)).float()
     x = torch.arange(width, dtype=torch.float32)
     y = torch.arange(height, dtype=torch.float32)[:, None]

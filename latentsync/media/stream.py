@@ -1,12 +1,14 @@
 """Iterators that keep a video flowing without holding it."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _Buffer(Generic[T]):
@@ -89,6 +91,25 @@ def _prefetched(source: Iterable[T], depth: int) -> Iterator[T]:
     finally:
         buffer.stop()
         thread.join()
+
+
+def map_ahead(function: Callable[[T], U], source: Iterable[T], depth: int) -> Iterator[U]:
+    """`function` of each item, in order, computed in one thread of its own while the caller's makes more items.
+
+    At most `depth` items wait. An exception of the function is raised in the place of its result.
+    """
+    pending: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="map-ahead") as pool:
+        try:
+            for item in source:
+                pending.append(pool.submit(function, item))
+                while len(pending) > depth or (pending and pending[0].done()):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def batched(source: Iterable[T], n: int) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ The deep part (all but the first convolution, the last layer and the head) can b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from einops import rearrange
 from torch import Tensor, nn
+
+from latentsync.checkpoint import load_module, load_state
 
 from .blocks import Conditioning, UNetStage, clip_norm
 
@@ -167,6 +170,22 @@ class UNet3DConditionModel(nn.Module):
         for parameter in (self.conv_in.weight, self.conv_in.bias, self.conv_out.weight, self.conv_out.bias):
             nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_pretrained(
+        cls, model_config: Mapping, ckpt_path: str | Path, device: str | torch.device = "cpu"
+    ) -> tuple["UNet3DConditionModel", int]:
+        """The public constructor: (network, training step) from a `model` section and a weight file.
+
+        An empty path gives fresh weights and step 0. Raises CheckpointError where the file does not fit.
+        """
+        if not str(ckpt_path):
+            return cls(**model_config).to(device), 0
+        checkpoint = load_state(ckpt_path)
+        with torch.device("meta"):
+            unet = cls(**model_config)
+        load_module(unet, checkpoint, dtype=torch.float32, device=device)
+        return unet.to(memory_format=torch.channels_last), checkpoint.step
 
     @property
     def dtype(self) -> torch.dtype:

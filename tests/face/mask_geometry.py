@@ -1,4 +1,4 @@
-"""Draws latentsync/face/mask.png: `python -m tests.face.mask_geometry`. A bowl below two strips on the cheeks.
+"""Draws latentsync/face/mask.png: `python -m tests.face.mask_geometry`. A bowl below two strips.
 
 All columns and rows name the first or the last pixel of the hole.
 """
@@ -45,4 +45,4 @@ def draw_mask() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    cv2.imwrite(str(MASK_FILE), cv2.cvtColor(draw_mask(), cv2.COLOR_GRAY2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(MASK_FILE), cv2.cvtColor(draw_mask(), cv2.COLOR_GRAY2BGR))

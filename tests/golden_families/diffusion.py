@@ -9,7 +9,7 @@ from latentsync.diffusion import latents as lat
 from latentsync.diffusion.sampler import denoise, estimate_x0
 from latentsync.face.mask import fixed_mask
 
-from . import Golden, close, family, golden_rule
+from . import Golden, close, family, golden_rule, stated_input
 from .unet import seeded_unet
 
 rule = golden_rule()
@@ -35,12 +35,9 @@ def ddim_schedule(golden: Golden) -> dict:
 @family("ddim")
 @torch.no_grad()
 def ddim(golden: Golden) -> dict:
-    name, meta, arrays = golden.name, golden.meta, golden.arrays
-    inputs = {
-        key: rule.normal(f"{name}/{key}", arrays[key].shape) for key in ("noise", "masked", "ref", "audio")
-    }
-    plane = rule.uniform(f"{name}/mask", (1, 1, 1, *arrays["mask"].shape[-2:])) > 0.4
-    inputs["mask"] = np.broadcast_to(plane, arrays["mask"].shape).astype(np.float32)
+    meta, arrays = golden.meta, golden.arrays
+    inputs = {key: stated_input(golden, key) for key in ("noise", "masked", "ref", "audio")}
+    inputs["mask"] = arrays["mask"]
     noise, masked, ref, audio, mask = map(torch.from_numpy, inputs.values())
     unet = seeded_unet(meta["config"], meta["salt"])
     scheduler = build_scheduler()
@@ -71,9 +68,7 @@ def ddim(golden: Golden) -> dict:
 
 @family("one-step estimate")
 def one_step_estimate(golden: Golden) -> dict:
-    inputs = {
-        key: rule.normal(f"{golden.name}/{key}", golden.arrays[key].shape) for key in ("x0", "noise", "pred")
-    }
+    inputs = {key: stated_input(golden, key) for key in ("x0", "noise", "pred")}
     x0, noise, pred = map(torch.from_numpy, inputs.values())
     timesteps = torch.from_numpy(golden.arrays["timesteps"])
     scheduler = build_scheduler()
@@ -89,12 +84,11 @@ def one_step_estimate(golden: Golden) -> dict:
 @family("vae")
 @torch.no_grad()
 def vae(golden: Golden) -> dict:
-    name, meta, arrays = golden.name, golden.meta, golden.arrays
+    meta, arrays = golden.meta, golden.arrays
     vae = AutoencoderKL(**meta["config"]).eval()
     rule.apply_to_module(vae, meta["salt"])
-    pixels = torch.from_numpy(rule.uniform(f"{name}/x", (2, 3, 64, 64), -1, 1))
-    z = torch.from_numpy(rule.normal(f"{name}/z", arrays["z"].shape))
-    eps = torch.from_numpy(rule.normal(f"{name}/eps", arrays["eps"].shape))
+    shapes = {"x": arrays["decoded"].shape, "z": None, "eps": None}
+    pixels, z, eps = (torch.from_numpy(stated_input(golden, key, shape)) for key, shape in shapes.items())
     posterior = vae.encode(pixels).latent_dist
     # Our functions scale; the stored numbers are unscaled.
     mean = lat.encode(vae, pixels) / lat.SCALING_FACTOR

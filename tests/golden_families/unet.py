@@ -8,7 +8,7 @@ from latentsync.models.attention import MotionModule, SpatialTransformer
 from latentsync.models.blocks import Conditioning, Downsample, ResnetBlock, Upsample
 from latentsync.models.unet import UNet3DConditionModel
 
-from . import Golden, family, golden_rule
+from . import Golden, family, golden_rule, stated_input
 
 rule = golden_rule()
 
@@ -22,15 +22,12 @@ def seeded_unet(config: dict, salt: str = "") -> UNet3DConditionModel:
 @family("unet")
 @torch.no_grad()
 def unet(golden: Golden) -> dict:
-    name, meta = golden.name, golden.meta
+    meta = golden.meta
     unet = seeded_unet(meta["config"], meta["salt"])
     state = unet.state_dict()
     assert len(state) == meta["keys"]
     assert sum(p.numel() for p in unet.parameters()) == meta["parameters"]
-    inputs = {"sample": rule.normal(f"{name}/sample", golden.arrays["sample"].shape)}
-    if "encoder_hidden_states" in golden.arrays:
-        shape = golden.arrays["encoder_hidden_states"].shape
-        inputs["encoder_hidden_states"] = rule.normal(f"{name}/ehs", shape)
+    inputs = {key: stated_input(golden, key) for key in ("sample", "encoder_hidden_states") if key in golden.arrays}
     tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
     if "timesteps" in golden.arrays:
         inputs["timesteps"] = np.asarray(meta["timestep"])
@@ -74,16 +71,8 @@ def unet_parts(golden: Golden) -> dict:
     for prefix, module in modules.items():
         rule.apply_to_module(module.eval(), meta["salt"], prefix)
 
-    tags = {
-        "attention_e": "e",
-        "attention_x": "z",
-        "motion_x": "z",
-        "down_x": "d",
-        "resnet_temb": "temb",
-        "resnet_x": "x",
-        "up_x": "u",
-    }
-    inputs = {key: rule.normal(f"unet_parts/{tag}", arrays[key].shape) for key, tag in tags.items()}
+    keys = ("attention_e", "attention_x", "down_x", "motion_x", "resnet_temb", "resnet_x", "up_x")
+    inputs = {key: arrays[key] for key in keys}
     x = {key: frames_first(value) for key, value in inputs.items() if key.endswith("_x")}
     audio = torch.from_numpy(inputs["attention_e"])
     temb = torch.from_numpy(inputs["resnet_temb"])
@@ -100,12 +89,12 @@ def unet_parts(golden: Golden) -> dict:
         "up_y_sized": up(x["up_x"], arrays["up_y_sized"].shape[-2:]),
     }
     # The small variants show the eps inside the norms.
-    out["resnet_small_y"] = resnet(1e-3 * x["resnet_x"], Conditioning(cond.frames, 1e-3 * temb, None))
+    out["resnet_small_y"] = resnet(1e-3 * x["resnet_x"], cond)
     for module in (attention, motion):
         for key, value in module.state_dict().items():
             if key.endswith(("norm.weight", "norm.bias", "proj_in.bias")):
                 value.mul_(0.01)
-    out["attention_small_y"] = attention(1e-3 * x["attention_x"], 1e-3 * audio)
+    out["attention_small_y"] = attention(1e-3 * x["attention_x"], audio)
     out["motion_small_y"] = motion(1e-3 * x["motion_x"], frames["motion_x"])
     pictures = {
         key: frames_back(value, golden.arrays[key].shape[2]) for key, value in out.items()

@@ -11,7 +11,7 @@ from latentsync.whisper.audio2feature import Audio2Feature
 from latentsync.whisper.encoder import ABUTTING, build_encoder
 from latentsync.whisper.mel import log_mel
 
-from . import Golden, close, family, golden_rule
+from . import Golden, close, family, golden_rule, stated_input
 
 rule = golden_rule()
 
@@ -27,7 +27,7 @@ def whisper_file(folder: Path, dims: dict, salt: str = "") -> Path:
 
 @family("whisper log-mel")
 def whisper_log_mel(golden: Golden) -> dict:
-    mel = log_mel(rule.waveform_float(golden.name, golden.meta["seconds"]))
+    mel = log_mel(stated_input(golden, "sound"))
     return {"log_mel": mel.numpy(), "log_mel_shape": np.array(mel.shape)}
 
 
@@ -39,7 +39,7 @@ def whisper_features(golden: Golden) -> dict:
         encoder = Audio2Feature(
             path, "cpu", audio_feat_length=meta["audio_feat_length"], segmentation=ABUTTING
         )
-    features = encoder.features(rule.waveform_float(golden.name, meta["seconds"]))
+    features = encoder.features(stated_input(golden, "sound"))
     flat = features.numpy()
     out = {"features_shape": np.array(features.shape)}
     if "features" in arrays:
