@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from .errors import CheckpointError
 from .files import atomic_path
 
-M = TypeVar("M", bound=nn.Module)
 Shapes = Mapping[str, Sequence[int]]  # state-dict key -> shape
 Candidates = Mapping[str, Shapes] | Callable[[], Mapping[str, Shapes]]  # by configuration name
 
@@ -67,17 +66,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     step: int  # training steps behind the weights; 0 where the file does not say
     origin: Origin | None
-    extra: dict[str, Any] = field(default_factory=dict)  # what else the file holds, such as loss histories
-
-    @property
-    def dims(self) -> dict[str, int] | None:
-        """Dimensions of a Whisper model; None where the file is no such model."""
-        return self.extra.get("dims")
-
-    def select(self, prefix: str) -> "Checkpoint":
-        """The part of the weights under `prefix`, which its keys lose."""
-        state = {key.removeprefix(prefix): v for key, v in self.state.items() if key.startswith(prefix)}
-        return replace(self, state=state)
+    extra: dict[str, Any] = field(default_factory=dict)  # what else it holds, such as Whisper's `dims`
 
 
 # ---------------------------------------------------------------- reading
@@ -174,7 +163,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def load_module(
-    module: M,
+    module: nn.Module,
     checkpoint: Checkpoint,
     *,
     rename: Mapping[str, str] | None = None,
@@ -182,8 +171,8 @@ def load_module(
     candidates: Candidates | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
-) -> M:
-    """Give every parameter and persistent buffer of `module` the checkpoint's value, and return `module`.
+) -> None:
+    """Give every parameter and persistent buffer of `module` the checkpoint's value.
 
     The module may be on the meta device; peak memory is then one copy of the weights. Floating tensors become
     `dtype`, else what the module has; all go to `device`, else where the module is (meta: the CPU). `rename`
@@ -204,7 +193,6 @@ def load_module(
     unset = [name for name, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
     if unset:
         raise ValueError(f"no value for {unset}: a module on the meta device needs all of them in the file")
-    return module
 
 
 def initialise_from(
@@ -290,7 +278,7 @@ def _fitting(shapes: Shapes, candidates: Candidates | None) -> str:
         if {key: tuple(shape) for key, shape in expected.items()} == dict(shapes)
     ]
     if names:
-        return f"it fits {' and '.join(names)}, use that"
+        return f"use {' or '.join(names)}, which it fits"
     tried = f", which is none of {', '.join(table)}" if table else ""
     return f"use the configuration it was trained with{tried}"
 

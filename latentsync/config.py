@@ -71,7 +71,7 @@ def _file_layers(schema: type, path: Path, above: tuple[Path, ...]) -> list[Laye
 
 
 def _layers(schema: type, config: object, folder: Path, source: str, above: tuple[Path, ...]) -> list[Layer]:
-    """The values of `config` behind those of the files its `base` leads to, each cleared of obsolete keys."""
+    """The values of `config` behind those of the files its `base` leads to."""
     raw = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
     sections = ", ".join(f.name for f in fields(schema))
     require(isinstance(raw, Mapping), f"{source}: not a mapping; write sections {sections}")
