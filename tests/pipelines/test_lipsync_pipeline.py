@@ -1,0 +1,223 @@
+"""The whole way from a video and a sound to a file, with tiny seeded networks and known faces."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.diffusion import latents as lat
+from latentsync.errors import ConfigError, MediaError, NoFaceError
+from latentsync.face.paste import FacePaster
+from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.options import InferenceOptions
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, LipsyncReport, frame_count
+
+from latentsync.types import SyncedFace
+
+from .conftest import RESOLUTION, write_sound, write_video
+
+FAST = {"num_inference_steps": 2, "num_frames": 8}
+
+
+def frames_of(path: Path) -> np.ndarray:
+    return np.stack(list(decode_frames(path)))
+
+
+class Copycat(LipsyncPipeline):
+    """Gives back the reference crops: what a perfect generator makes of the video's own sound."""
+
+    def sync_windows(self, windows, mask, noise, generator, **settings):
+        return [
+            SyncedFace(face.index, face.frame, face.pose, lat.to_pixel_values(face.crop))
+            for window in windows
+            for face in window.faces[window.keep]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "rate", "frames"),
+    [
+        (1, 25, 1),
+        (640, 25, 1),
+        (641, 25, 2),
+        (16000, 25, 25),
+        (153600, 25, 240),
+        (16000, Fraction(30000, 1001), 30),
+        (16000 * 3600, Fraction(24000, 1001), 86314),
+    ],
+)
+def test_the_video_is_as_long_as_the_sound(n_samples, rate, frames):
+    rate = Fraction(rate)
+    assert frame_count(n_samples, rate) == frames
+    assert 0 <= frames / rate - Fraction(n_samples, 16000) < 1 / rate or frames == 1
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.04, 3), (0.5, 14), (1, 27), (5, 127), (10.02, 252), (60, 1502)])
+def test_the_public_frame_count(seconds, frames):
+    assert frame_count(round(seconds * 16000), Fraction(25), exact=False) == frames
+
+
+def test_a_run_gives_a_video_of_the_sounds_length_with_its_sound(pipeline, video, sound, tmp_path):
+    seen = []
+    report = pipeline()(video, sound, tmp_path / "out.mp4", **FAST, progress=lambda *now: seen.append(now))
+    info = probe(tmp_path / "out.mp4")
+    assert report == LipsyncReport(frames=23, faceless=[])
+    assert len(frames_of(tmp_path / "out.mp4")) == 23
+    assert (info.width, info.height, info.rate) == (160, 128, 25)
+    assert info.audio.codec == "aac" and info.audio.sample_rate == 16000
+    assert seen == [(i, 23) for i in range(1, 24)]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_only_the_mouth_region_changes(pipeline, video, sound, tmp_path):
+    pipeline()(video, sound, tmp_path / "out.mp4", **FAST)
+    before, after = frames_of(video)[:23].astype(int), frames_of(tmp_path / "out.mp4").astype(int)
+    change = np.abs(after - before).max(axis=(0, 3))
+    # A nose at (80, 60) and brows 20 pixels apart put the mask's hole at rows 56-85 and columns 64-97.
+    rows, columns = np.nonzero(change > 16)
+    assert 50 <= rows.min() and rows.max() <= 90 and 58 <= columns.min() and columns.max() <= 103
+    assert (change[64:80, 70:90] > 16).mean() > 0.95
+
+
+def test_a_perfect_generator_leaves_the_video_as_it_was(pipeline, video, sound, tmp_path):
+    pipeline(cls=Copycat)(video, sound, tmp_path / "out.mp4", **FAST)
+    before, after = frames_of(video)[:23].astype(float), frames_of(tmp_path / "out.mp4").astype(float)
+    assert 10 * np.log10(255**2 / ((after - before) ** 2).mean()) > 40
+
+
+def test_the_same_seed_gives_the_same_file(pipeline, video, sound, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        pipeline()(video, sound, tmp_path / name, **FAST, generator=torch.Generator().manual_seed(7))
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+class Recorder(LipsyncPipeline):
+    """Keeps what the networks made."""
+
+    def sync_windows(self, windows, mask, noise, generator, **settings):
+        synced = super().sync_windows(windows, mask, noise, generator, **settings)
+        self.calls = [*getattr(self, "calls", []), len(windows)]
+        self.crops = [*getattr(self, "crops", []), *(face.crop for face in synced)]
+        return synced
+
+
+@pytest.mark.parametrize("options", [None, InferenceOptions(posterior_mean=False)], ids=["mean", "sampled"])
+def test_windows_per_call_change_no_result(pipeline, video, sound, tmp_path, options):
+    crops = []
+    for n in (1, 2, 4):
+        p = pipeline(cls=Recorder, options=options)
+        generator = torch.Generator().manual_seed(3)
+        p(video, sound, tmp_path / "out.mp4", **FAST, generator=generator, windows_per_call=n)
+        crops.append(torch.stack(p.crops))
+    assert p.calls == [3]
+    torch.testing.assert_close(crops[0], crops[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(crops[0], crops[2], rtol=1e-4, atol=1e-4)
+
+
+def test_frames_without_a_face_pass_through_and_are_reported(pipeline, video, sound, tmp_path):
+    gaps = pipeline(place=lambda i: None if i in (0, 9, 10, 11, 22) else (80.0, 60.0), cls=Copycat)
+    report = gaps(video, sound, tmp_path / "out.mp4", **FAST)
+    assert report == LipsyncReport(23, [(0, 0), (9, 11), (22, 22)])
+    assert len(frames_of(tmp_path / "out.mp4")) == 23
+
+
+def test_a_video_without_any_face_is_an_error_and_leaves_the_target_alone(pipeline, video, sound, tmp_path):
+    target = tmp_path / "out.mp4"
+    target.write_text("earlier")
+    with pytest.raises(NoFaceError, match=r"in\.mp4: no face found in any of 23 frames"):
+        pipeline(place=lambda i: None)(video, sound, target, **FAST)
+    assert target.read_text() == "earlier" and list(tmp_path.iterdir()) == [target]
+
+
+def test_an_interrupted_run_leaves_nothing(pipeline, video, sound, tmp_path):
+    def interrupt(done, total):
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline()(video, sound, tmp_path / "out.mp4", **FAST, temp_dir=tmp_path / "temp", progress=interrupt)
+    assert list(tmp_path.iterdir()) == [tmp_path / "temp"] and not list((tmp_path / "temp").iterdir())
+
+
+def test_a_temporary_folder_keeps_what_else_is_in_it(pipeline, video, sound, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    pipeline()(video, sound, tmp_path / "out.mp4", **FAST, temp_dir=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "out.mp4"]
+
+
+def test_a_video_that_ends_just_before_its_sound_holds_its_last_frame(pipeline, tmp_path):
+    video, sound = write_video(tmp_path / "in.mp4", 20), write_sound(tmp_path / "in.wav", 0.9)
+    report = pipeline(cls=Copycat)(video, sound, tmp_path / "out.mp4", **FAST)
+    frames = frames_of(tmp_path / "out.mp4")
+    assert report.frames == len(frames) == 23
+    assert np.abs(frames[22].astype(int) - frames[19]).mean() < 2
+
+
+def test_a_video_much_shorter_than_its_sound_is_an_honest_error(pipeline, video, tmp_path):
+    with pytest.raises(MediaError, match=r"in\.mp4: expected a video at least as long as the sound \(3\.00 s\)"):
+        pipeline()(video, write_sound(tmp_path / "in.wav", 3.0), tmp_path / "out.mp4", **FAST)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_moment_of_sound_gives_one_frame(pipeline, video, tmp_path):
+    report = pipeline()(video, write_sound(tmp_path / "in.wav", 0.01), tmp_path / "out.mp4", **FAST)
+    assert report.frames == 1
+
+
+def test_the_public_preset_runs_in_the_public_way(pipeline, video, sound, tmp_path):
+    p = pipeline(cls=Recorder, options=InferenceOptions.reference())
+    report = p(video, sound, tmp_path / "out.mp4", **FAST)
+    assert report.frames == 24  # floor(45 / 2) + 2
+    assert p.calls == [1, 1, 1]
+
+
+def test_random_numbers_are_drawn_in_the_public_order(pipeline, video, sound, tmp_path, monkeypatch):
+    shapes = []
+    draw = lat.draw
+    monkeypatch.setattr(lat, "draw", lambda shape, *rest: shapes.append(tuple(shape)) or draw(shape, *rest))
+    side = RESOLUTION // 8
+    for n in (1, 4):
+        shapes.clear()
+        p = pipeline(options=InferenceOptions.reference())
+        p(video, sound, tmp_path / "out.mp4", num_inference_steps=1, num_frames=10, windows_per_call=n)
+        window, rest = (10, 4, side, side), (4, 4, side, side)
+        assert shapes == [(1, 4, 1, side, side), window, window, window, window, rest, rest]
+
+
+def test_callback_and_old_keywords_are_accepted(pipeline, video, sound, tmp_path):
+    calls = []
+    pipeline()(
+        video_path=str(video),
+        audio_path=str(sound),
+        video_out_path=str(tmp_path / "out.mp4"),
+        video_mask_path=None,
+        mask="fix_mask",
+        weight_dtype=torch.float16,
+        width=RESOLUTION,
+        height=RESOLUTION,
+        num_frames=16,
+        num_inference_steps=4,
+        callback=lambda step, timestep, latents: calls.append((step, timestep, tuple(latents.shape))),
+        callback_steps=2,
+        mask_image_path="latentsync/utils/mask.png",
+    )
+    assert calls == [(0, 751, (1, 4, 16, 8, 8)), (2, 251, (1, 4, 16, 8, 8))] * 2
+
+
+@pytest.mark.parametrize("size", [{"height": 64, "width": 72}, {"height": 60}])
+def test_sizes_that_cannot_work_are_refused(pipeline, video, sound, tmp_path, size):
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        pipeline()(video, sound, tmp_path / "out.mp4", **FAST, **size)
+
+
+def test_faces_are_pasted_in_frame_order(pipeline, video, sound, tmp_path, monkeypatch):
+    """The paster smooths a colour over time, so it must see every frame, in order, and one video only."""
+    matrices = []
+    call = FacePaster.__call__
+    monkeypatch.setattr(
+        FacePaster, "__call__", lambda self, f, face, matrix: matrices.append(matrix[0, 2]) or call(self, f, face, matrix)
+    )
+    pipeline(place=lambda i: (70.0 + i / 4, 60.0))(video, sound, tmp_path / "out.mp4", **FAST)
+    assert len(matrices) == 23 and matrices == sorted(matrices, reverse=True)
