@@ -195,9 +195,7 @@ def load_module(
         raise ValueError(f"no value for {unset}: a module on the meta device needs all of them in the file")
 
 
-def initialise_from(
-    module: nn.Module, checkpoint: Checkpoint, *, candidates: Candidates | None = None
-) -> list[str]:
+def initialise_from(module: nn.Module, checkpoint: Checkpoint) -> list[str]:
     """Start training `module` (not on the meta device) from weights of a related network.
 
     Returns the keys that keep the module's own start: `conv_in`, `conv_out` and the audio keys and values
@@ -213,8 +211,9 @@ def initialise_from(
     }
     fresh = [key for key in own if _layer(key) in resized or (NEW_LAYERS in key and key not in state)]
     ignored = [key for key in state if NEW_LAYERS in key and key not in own]
-    kept = {key: tensor for key, tensor in state.items() if key not in {*fresh, *ignored}}
-    load_module(module, replace(checkpoint, state=kept), allowed_missing=fresh, candidates=candidates)
+    skipped = {*fresh, *ignored}
+    kept = {key: tensor for key, tensor in state.items() if key not in skipped}
+    load_module(module, replace(checkpoint, state=kept), allowed_missing=fresh)
     for keys, what in ((fresh, "start anew"), (ignored, "of the file are not used")):
         if keys:
             logger.warning("%s: %d tensors %s: %s", checkpoint.path, len(keys), what, _some(keys))
