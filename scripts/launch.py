@@ -1,6 +1,6 @@
-"""Run a module of this checkout whatever the current directory holds: `python launch.py scripts.inference ...`.
+"""Run a module of this checkout, whatever the current directory holds: `launch.py scripts.inference ...`.
 
-`python -m` would look in the current directory first, where another checkout may have a `scripts` or `latentsync`.
+`python -m` would look in the current directory first, and another checkout there has a `scripts` as well.
 """
 
 import os
