@@ -66,6 +66,7 @@ class Window:
 
     faces: list[AlignedFace]
     audio: Tensor | None  # (f, s, d) float32
+    keep: slice  # the frames that are wanted; the others only fill the window
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ file's own `rtol` and `atol`, or `(array, check)` where `check(actual, expected)
 Modules in this package register theirs with `@family("name")`; tests/test_golden.py does the rest.
 """
 
+import ast
 import importlib
 import json
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,6 +105,26 @@ def compare(golden: Golden) -> int:
         except AssertionError as error:
             raise AssertionError(f"{golden.name}, array {name}: {error}") from None
     return len(computed)
+
+
+def stated_input(golden: Golden, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """An input, made by the rule that the file's `inputs` states for it; the stored array where none is stated.
+
+    Rules read like "normal('tag')" or "waveform_float('tag', 3.0)"; "zeros then ..." fills the second half.
+    """
+    shape = golden.arrays[key].shape if key in golden.arrays else shape
+    text = golden.meta.get("inputs", {}).get(key, "")
+    call = re.search(r"\b(normal|uniform|waveform_float)(\([^)]*\))", text)
+    if call is None:
+        return golden.arrays[key]
+    function = getattr(golden_rule(), call[1])
+    tag, *numbers = ast.literal_eval(call[2].replace(")", ",)"))
+    if call[1] == "waveform_float":
+        return function(tag, *numbers)
+    if text.startswith("zeros then"):
+        half = function(tag, (shape[0] // 2, *shape[1:]), *numbers)
+        return np.concatenate([np.zeros_like(half), half])
+    return function(tag, shape, *numbers)
 
 
 def golden_rule():

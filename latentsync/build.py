@@ -1,0 +1,172 @@
+"""From a configuration to networks with weights: the only place that knows where checkpoints lie."""
+
+import json
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+
+from latentsync import REPO_ROOT
+from latentsync.checkpoint import (
+    RELEASE_CONFIG,
+    VAE_OLD_KEYS,
+    Checkpoint,
+    check_resolution,
+    load_module,
+    load_state,
+    release_of,
+    state_shapes,
+)
+from latentsync.config import load_config, model_config, resolve_path, whisper_path
+from latentsync.errors import CheckpointError, ConfigError
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.options import InferenceOptions
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.schema import UNetConfig
+from latentsync.whisper.audio2feature import ABUTTING, OVERLAPPING, Audio2Feature
+
+SCHEDULER_CONFIG = REPO_ROOT / "configs/scheduler_config.json"
+UNET_CONFIGS = REPO_ROOT / "configs/unet"
+OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where things that can be made again are kept: $LATENTSYNC_CACHE, else ~/.cache/latentsync."""
+    return Path(os.environ.get("LATENTSYNC_CACHE") or Path.home() / ".cache/latentsync")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the first GPU where there is one. Raises ConfigError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name}: not available here; use auto, cpu, cuda, cuda:N or mps") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is half precision on GPUs from Volta (7.0) on, else float32."""
+    if name == "auto":
+        half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+        return torch.float16 if half else torch.float32
+    if name not in DTYPES:
+        raise ConfigError(f"dtype {name}: expected auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def build_scheduler() -> DDIMScheduler:
+    return DDIMScheduler.from_config(json.loads(SCHEDULER_CONFIG.read_text()))
+
+
+def default_config(unet_path: Path) -> Path:
+    """The configuration of a U-Net: the one beside it, else its release's, else that of the newest release."""
+    beside = unet_path.with_name("config.yaml")
+    if beside.is_file():
+        return beside
+    release = release_of(load_state(unet_path))
+    return REPO_ROOT / RELEASE_CONFIG.get(release, RELEASE_CONFIG["1.6"])
+
+
+@cache
+def known_structures() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Key and shape tables of the configurations we ship, to say which one fits a file."""
+    tables = {}
+    for path in sorted(UNET_CONFIGS.glob("*.yaml")):
+        with torch.device("meta"):
+            unet = UNet3DConditionModel(**model_config(load_config(UNetConfig, path)))
+        tables[f"configs/unet/{path.name}"] = state_shapes(unet)
+    return tables
+
+
+def build_unet(
+    cfg: UNetConfig, checkpoint: Checkpoint, *, device: torch.device | str = "cpu", dtype=torch.float32
+) -> UNet3DConditionModel:
+    """A U-Net with a checkpoint's weights, in evaluation mode."""
+    with torch.device("meta"):
+        unet = UNet3DConditionModel(**model_config(cfg))
+    load_module(unet, checkpoint, candidates=known_structures, dtype=dtype, device=device)
+    return unet.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def build_vae(folder: Path, *, device: torch.device | str = "cpu", dtype=torch.float32) -> AutoencoderKL:
+    """Diffusers' autoencoder from a folder with config.json and weights, in evaluation mode."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}/config.json: expected the configuration of a VAE; run setup_env.sh to fetch it"
+        ) from error
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(config)
+    load_module(vae, load_state(folder), rename=VAE_OLD_KEYS, dtype=dtype, device=device)
+    return vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def beside(unet_path: Path, name: str, fallback: Path) -> Path:
+    """A companion file from the U-Net's own folder, so that a folder is a complete set; else `fallback`."""
+    own = unet_path.parent / name
+    return own if own.exists() else fallback
+
+
+def build_pipeline(
+    cfg: UNetConfig,
+    unet_path: str | Path | None = None,
+    *,
+    config_path: str | Path = "the configuration",
+    device: str = "auto",
+    dtype: str = "auto",
+    options: InferenceOptions | None = None,
+) -> LipsyncPipeline:
+    """Load every network that inference needs.
+
+    Args:
+        unet_path: weights; `ckpt.inference_ckpt_path` of the configuration, else checkpoints/latentsync_unet.pt.
+            Whisper and VAE come from the same folder where it has them, else from where the configuration says.
+        config_path: named in errors.
+
+    Raises CheckpointError or ConfigError.
+    """
+    options = options or InferenceOptions()
+    place = choose_device(device)
+    kind = choose_dtype(dtype, place)
+    unet_path = Path(unet_path or (resolve_path(cfg.ckpt.inference_ckpt_path or OFFICIAL_UNET)))
+    checkpoint = load_state(unet_path)
+    check_resolution(checkpoint, cfg.data.resolution, config_path)
+    whisper = whisper_path(cfg)
+    audio_encoder = Audio2Feature(
+        beside(unet_path, f"whisper/{whisper.name}", whisper),
+        place,
+        num_frames=cfg.data.num_frames,
+        audio_feat_length=cfg.data.audio_feat_length,
+        segmentation=OVERLAPPING if options.overlap_audio else ABUTTING,
+    )
+    if audio_encoder.embedding_dim != cfg.model.cross_attention_dim:
+        raise ConfigError(
+            f"{audio_encoder.model_path}: expected features of model.cross_attention_dim "
+            f"{cfg.model.cross_attention_dim}, got {audio_encoder.embedding_dim}; use the Whisper model it was "
+            "trained with"
+        )
+    vae_folder = beside(unet_path, "vae", resolve_path(cfg.ckpt.vae_path))
+    unet = build_unet(cfg, checkpoint, device=place, dtype=kind)
+    logger.info("%s: %s, step %d", unet_path, release_of(checkpoint), checkpoint.step)
+    return LipsyncPipeline(
+        build_vae(vae_folder, device=place, dtype=kind),
+        audio_encoder,
+        unet,
+        build_scheduler(),
+        options=options,
+        resolution=cfg.data.resolution,
+    )
+
+

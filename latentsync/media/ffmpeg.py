@@ -1,0 +1,447 @@
+"""Video and sound files: probed with PyAV, decoded and encoded by one ffmpeg process each.
+
+Time zero is the start of the file: pictures and sound keep the distance that the container gives them.
+"""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
+from types import TracebackType
+from typing import BinaryIO
+
+import av
+import imageio_ffmpeg
+import numpy as np
+
+from ..errors import MediaError
+from ..files import atomic_path
+from ..types import AudioInfo, VideoInfo
+
+logger = logging.getLogger(__name__)
+
+#: Exact rounding and interpolated chroma: ffmpeg's fast default is a level too dark and 6 dB worse.
+_SCALER = "flags=bilinear+accurate_rnd+full_chroma_int+full_chroma_inp"
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+_RANGES = {1: "tv", 2: "pc"}
+_NOT_A_PICTURE_STREAM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
+_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"})
+#: The containers that can be written, and the sound that each holds without conversion.
+_COPIED_AUDIO = {
+    ".mp4": _IN_MP4,
+    ".m4v": _IN_MP4,
+    ".mov": _IN_MP4 | _PCM,
+    ".mkv": _IN_MP4 | _PCM | {"opus", "vorbis", "flac"},
+}
+
+
+@cache
+def ffmpeg_path() -> str:
+    """The ffmpeg program: $LATENTSYNC_FFMPEG, else the one on PATH, else the one of imageio-ffmpeg.
+
+    Raises MediaError where there is none.
+    """
+    chosen = os.environ.get("LATENTSYNC_FFMPEG")
+    if chosen:
+        if found := shutil.which(chosen):
+            return found
+        raise MediaError(f"LATENTSYNC_FFMPEG names {chosen}, which is not a program; correct or unset it")
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise MediaError("expected ffmpeg on PATH, found none; install it or imageio-ffmpeg") from error
+
+
+@cache
+def encoders() -> frozenset[str]:
+    """The names of the encoders that this ffmpeg was built with, e.g. "libx264"."""
+    listing = subprocess.run(
+        [ffmpeg_path(), "-hide_banner", "-encoders"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\w+)", listing.stdout, re.MULTILINE))
+
+
+# Probing
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    """The file opened by PyAV; whatever goes wrong with it, here or in the body, is a MediaError."""
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; expected a video or sound file, so check its name")
+    if not path.is_file():
+        raise MediaError(f"{path} is not a file; expected a video or sound file")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty; expected a video or sound file, so copy or download it again")
+    unreadable = f"{path} is not a readable video or sound file"
+    try:
+        with av.open(_url(path)) as container:
+            if container.format.name == "tty":  # ffmpeg draws any .txt as a picture
+                raise MediaError(f"{unreadable} (plain text); choose another file")
+            yield container
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or type(error).__name__
+        raise MediaError(f"{unreadable} ({reason}); copy it again or convert it to mp4") from error
+
+
+def _url(path: Path) -> str:
+    """A name that ffmpeg takes literally: neither an option nor a protocol, whatever its characters."""
+    return f"file:{path}"
+
+
+def _audio_info(container: av.container.InputContainer) -> AudioInfo | None:
+    """The first audio stream."""
+    if not container.streams.audio:
+        return None
+    context = container.streams.audio[0].codec_context
+    return AudioInfo(context.codec.canonical_name, context.sample_rate, context.channels)
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _shown_size(stream: av.VideoStream, rotation: int) -> tuple[int, int]:
+    """Width and height in square pixels, rotation applied."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    aspect = stream.sample_aspect_ratio
+    if aspect and abs(aspect - 1) > Fraction(1, 100):  # smaller differences are rounding of encoders
+        width = max(1, round(width * aspect))
+    return (height, width) if rotation % 180 else (width, height)
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Describe the first video stream of a file (not a cover picture) and its first audio stream.
+
+    Still images and GIFs are videos too. Raises MediaError where no picture can be decoded.
+    """
+    path = Path(path)
+    with _opened(path) as container:
+        streams = [s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE_STREAM]
+        if not streams:
+            raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
+        stream = streams[0]
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise MediaError(f"{path} has a video stream without frames; copy or download it again")
+        width, height = _shown_size(stream, frame.rotation)
+        context = stream.codec_context
+        return VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            duration_s=_duration_s(container, stream),
+            pixel_format=context.pix_fmt,
+            color_matrix=_MATRICES.get(context.colorspace),
+            color_range=_RANGES.get(context.color_range),
+            audio=_audio_info(container),
+        )
+
+
+def probe_audio(path: str | Path) -> AudioInfo:
+    """Describe the first audio stream of any file, a video too. Raises MediaError where there is none."""
+    path = Path(path)
+    with _opened(path) as container:
+        info = _audio_info(container)
+    if info is None:
+        raise MediaError(f"{path} has no audio stream; expected sound, so choose another file")
+    return info
+
+
+# Running ffmpeg
+
+
+@contextmanager
+def _running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """An ffmpeg process and the file that collects its messages; killed and reaped however the body ends."""
+    command = [ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *args]
+    with tempfile.TemporaryFile() as log:  # a file, as a pipe nobody reads would fill up and block
+        process = subprocess.Popen(command, stderr=log, **({"stdin": subprocess.DEVNULL} | pipes))
+        try:
+            yield process, log
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+def _wait(process: subprocess.Popen[bytes], log: BinaryIO, failure: str) -> None:
+    """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged."""
+    status = process.wait()
+    complaints = _last_lines(log)
+    if status != 0:
+        raise MediaError(f"{failure}: {complaints or f'ffmpeg ended with status {status}'}")
+    if complaints:
+        logger.warning("not quite: %s: %s", failure, complaints)
+
+
+def _last_lines(log: BinaryIO, n: int = 3) -> str:
+    """The last messages of ffmpeg on one line, without its memory addresses."""
+    log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+    text = re.sub(r" @ 0x[0-9a-f]+", "", log.read().decode(errors="replace"))
+    return "; ".join(line.strip() for line in text.splitlines()[-n:] if line.strip())
+
+
+def _input(path: Path) -> list[str]:
+    """Options that read a file with its own time zero.
+
+    Left alone, ffmpeg may count from the first stream in use instead, which shifts one stream of a transport
+    stream against the other.
+    """
+    with _opened(path) as container:
+        start_s = (container.start_time or 0) / av.time_base
+    return ["-copyts", "-itsoffset", f"{-start_s:.6f}", "-i", _url(path)]
+
+
+# Reading
+
+
+def _rgb_filters(info: VideoInfo, rate: Fraction) -> str:
+    """The filters from decoded frames to RGB of the probed size at a constant rate.
+
+    `fps` puts a frame of time t into place round(t x rate). For sources above that rate a shift by half the
+    difference of the frame lengths makes the frame shown in place i the one nearest to i / rate.
+    """
+    shift_s = max(Fraction(0), 1 / rate - 1 / info.rate) / 2
+    high_definition = min(info.width, info.height) >= 720 or max(info.width, info.height) >= 1280
+    untagged = f":in_color_matrix={'bt709' if high_definition else 'smpte170m'}"
+    return ",".join(
+        [
+            f"setpts=PTS+{float(shift_s):.9f}/TB",
+            f"fps=fps={rate}:start_time=0",
+            f"scale={info.width}:{info.height}:{_SCALER}{'' if info.color_matrix else untagged}",
+            "format=rgb24",
+        ]
+    )
+
+
+def decode_frames(
+    source: VideoInfo | str | Path, rate: Fraction | int = 25, *, n_frames: int | None = None
+) -> Iterator[np.ndarray]:
+    """The frames of a video at a constant rate, each a new (h, w, 3) uint8 RGB array, at most `n_frames`.
+
+    Frame i shows the picture of time i / rate (the nearest one, where the source is faster). Rotation and
+    pixel aspect are applied, tagged matrix and range are honoured; untagged video is BT.709 from 720p up and
+    BT.601 below. Alpha is dropped. Closing the generator ends the decoder.
+
+    Raises MediaError: here, if the file cannot be read; while iterating, if the decoder fails or gives no
+    frame. Damage that the decoder gets over is logged as a warning.
+    """
+    if rate <= 0 or (n_frames is not None and n_frames < 1):
+        raise ValueError(f"expected a positive rate and number of frames, got {rate} and {n_frames}")
+    info = source if isinstance(source, VideoInfo) else probe(source)
+    args = [*_input(info.path), "-map", "0:V:0", "-vf", _rgb_filters(info, Fraction(rate))]
+    if n_frames is not None:
+        args += ["-frames:v", str(n_frames)]
+    return _read_frames(info, [*args, "-f", "rawvideo", "pipe:1"])
+
+
+def _read_frames(info: VideoInfo, args: list[str]) -> Iterator[np.ndarray]:
+    n_read = 0
+    with _running(args, stdout=subprocess.PIPE) as (process, log):
+        while True:
+            frame = np.empty((info.height, info.width, 3), np.uint8)
+            if process.stdout.readinto(memoryview(frame).cast("B")) < frame.nbytes:
+                break
+            n_read += 1
+            yield frame
+        _wait(process, log, f"{info.path} could be decoded up to frame {n_read} only; convert it")
+    if not n_read:
+        raise MediaError(f"{info.path} gave no frame; expected a video, so copy or download it again")
+
+
+def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) -> np.memmap:
+    """The first audio stream as mono: a read-only (samples,) int16 map of a new file in `folder`.
+
+    Channels are averaged with weights that sum to one, so nothing clips. Sample i sounds at i / sample_rate
+    of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
+    """
+    path = Path(path)
+    probe_audio(path)
+    filters = (
+        f"aresample={sample_rate}:async=1:first_pts=0:rematrix_maxval=1,"
+        "aformat=sample_fmts=s16:channel_layouts=mono"
+    )
+    handle, name = tempfile.mkstemp(suffix=".s16le", dir=folder)
+    os.close(handle)
+    raw = Path(name)
+    args = [*_input(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", _url(raw)]
+    with _running(args) as (process, log):
+        _wait(process, log, f"the sound of {path} cannot be decoded; convert it or choose another file")
+    if raw.stat().st_size == 0:
+        raise MediaError(f"{path} has an audio stream without samples; choose another file")
+    return np.memmap(raw, dtype="<i2", mode="r")
+
+
+# Writing
+
+
+class VideoWriter:
+    """Encodes frames to a video file, once, with the sound of another file; a context manager.
+
+    The picture is 8-bit 4:2:0 BT.709 in limited range, and tagged so. It is never scaled: an odd width or
+    height grows by one pixel that repeats the edge. The first audio stream of `audio` starts with the picture
+    and ends with it at the latest; it is copied where the container can hold it, else becomes AAC with its
+    own sample rate and channels.
+
+    The file appears under its name when the block ends well; otherwise nothing is left. Encoding runs beside
+    the caller, behind a queue of about `queue_bytes`. Raises MediaError for a target or an encoder that
+    cannot be used: on construction where that can be known, else at the next `write` or at the block's end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        rate: Fraction | int,
+        *,
+        audio: str | Path | None = None,
+        crf: int = 18,
+        preset: str = "medium",
+        codec: str = "libx264",
+        queue_bytes: int = 64 << 20,
+    ):
+        self._path, self._audio = Path(path), None if audio is None else Path(audio)
+        self._shape, self._rate = (height, width, 3), Fraction(rate)
+        self._codec_args = ["-c:v", codec, "-crf", str(crf), "-preset", preset]
+        _check_target(self._path)
+        if codec not in encoders():
+            raise MediaError(f"{self._path} cannot be written: ffmpeg has no encoder {codec}; try libx264")
+        self._audio_info = None if self._audio is None else probe_audio(self._audio)
+        self._n_frames = 0
+        self._frames: Queue[np.ndarray | None] = Queue(max(2, queue_bytes // (width * height * 3)))
+        self._broken = Event()  # the encoder takes no more
+
+    def __enter__(self) -> "VideoWriter":
+        with ExitStack() as stack:
+            try:
+                self._output = stack.enter_context(atomic_path(self._path))
+                self._picture = self._output
+                if self._audio is not None:  # joined when the length of the picture is known
+                    folder = tempfile.TemporaryDirectory(prefix=".picture-", dir=self._path.parent)
+                    self._picture = Path(stack.enter_context(folder), self._output.name)
+            except OSError as error:
+                raise MediaError(f"{self._failure} ({error.strerror}); choose another folder") from error
+            self._thread = Thread(target=self._feed, name="video-writer", daemon=True)
+            stack.callback(self._stop_feeding)  # after the encoder has ended, so that it cannot block
+            self._process, self._log = stack.enter_context(
+                _running(self._encode_args(), stdin=subprocess.PIPE)
+            )
+            self._thread.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add a frame, (h, w, 3) uint8 RGB of the writer's size; it is copied. Else ValueError."""
+        if frame.shape != self._shape or frame.dtype != np.uint8:
+            raise ValueError(f"expected a {self._shape} uint8 frame, got {frame.shape} {frame.dtype}")
+        if self._broken.is_set():
+            self._wait_for_encoder()
+            raise MediaError(f"{self._failure}: the encoder ended early")
+        height, width, _ = self._shape
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        self._frames.put(np.array(frame, order="C"))
+        self._n_frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._stack.__exit__(kind, error, traceback)
+            return
+        try:
+            with self._stack:
+                self._finish()
+        except OSError as failed:
+            raise MediaError(f"{self._failure} ({failed.strerror}); choose another folder") from failed
+
+    @property
+    def _failure(self) -> str:
+        return f"{self._path} cannot be written"
+
+    @property
+    def _faststart(self) -> list[str]:
+        """Put the index of an MP4 first, so that it plays while it downloads."""
+        return [] if self._path.suffix.lower() == ".mkv" else ["-movflags", "+faststart"]
+
+    def _encode_args(self) -> list[str]:
+        height, width, _ = self._shape
+        size = f"{width + width % 2}x{height + height % 2}"
+        rgb = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size, "-framerate", str(self._rate)]
+        filters = (
+            f"scale=out_color_matrix=bt709:out_range=tv:{_SCALER},format=yuv420p,"
+            "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+        )
+        tags = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+        tags += ["-color_range", "tv"]
+        index = self._faststart if self._audio is None else []
+        return [*rgb, "-i", "pipe:0", "-vf", filters, *self._codec_args, *tags, *index, _url(self._picture)]
+
+    def _feed(self) -> None:
+        """Move frames from the queue to the encoder until None. Never stops taking, so that nobody blocks."""
+        stdin = self._process.stdin
+        while (frame := self._frames.get()) is not None:
+            if not self._broken.is_set():
+                try:
+                    stdin.write(memoryview(frame).cast("B"))
+                except OSError:
+                    self._broken.set()
+        with suppress(OSError):
+            stdin.close()
+
+    def _stop_feeding(self) -> None:
+        if self._thread.is_alive():
+            self._frames.put(None)
+            self._thread.join()
+
+    def _wait_for_encoder(self) -> None:
+        _wait(self._process, self._log, self._failure)
+
+    def _finish(self) -> None:
+        self._stop_feeding()
+        self._wait_for_encoder()
+        if not self._n_frames:
+            raise MediaError(f"{self._failure}: no frame was given")
+        if self._audio is not None:
+            self._add_sound()
+
+    def _add_sound(self) -> None:
+        """Join the encoded picture, as it is, and the sound up to the picture's end."""
+        copied = self._audio_info.codec in _COPIED_AUDIO[self._path.suffix.lower()]
+        codec = ["-c:a", "copy"] if copied else ["-c:a", "aac", "-b:a", "192k"]
+        duration_s = float(self._n_frames / self._rate)
+        args = [*_input(self._picture), *_input(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
+        args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, _url(self._output)]
+        with _running(args) as (process, log):
+            _wait(process, log, f"{self._failure} with the sound of {self._audio}")
+
+
+def _check_target(path: Path) -> None:
+    """Raise MediaError for a target that can be seen to be impossible before any work."""
+    if path.suffix.lower() not in _COPIED_AUDIO:
+        raise MediaError(f"{path} cannot be written: expected a name ending in {', '.join(_COPIED_AUDIO)}")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; expected the name of a video to write")
+    if not path.parent.is_dir():
+        raise MediaError(f"{path} cannot be written: its folder does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise MediaError(f"{path} cannot be written: its folder is read-only; choose another")

@@ -1,0 +1,1 @@
+"""From a video and a sound to a lip-synced video."""

@@ -1,0 +1,69 @@
+"""Frames in order, grouped into the clips that the U-Net takes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, cycle, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.types import AlignedFace, FacePose, Window
+
+#: Boxes of one face in consecutive frames overlap by more than this (intersection over union).
+MIN_OVERLAP = 0.3
+
+#: Stands for a frame that is out already.
+NO_FRAME = np.empty((0, 0, 3), np.uint8)
+
+Item = tuple[AlignedFace, Tensor]
+
+
+def same_face(before: FacePose, after: FacePose) -> bool:
+    """Whether two poses of consecutive frames belong to one face, judged by the overlap of their landmarks' boxes."""
+    (a0, a1), (b0, b1) = ((p.landmarks.min(axis=0), p.landmarks.max(axis=0)) for p in (before, after))
+    shared = np.clip(np.minimum(a1, b1) - np.maximum(a0, b0), 0, None).prod()
+    return shared > MIN_OVERLAP * ((a1 - a0).prod() + (b1 - b0).prod() - shared)
+
+
+def cut_windows(
+    items: Iterable[Item], size: int = 16, *, fill: bool = True, breaks: bool = True
+) -> Iterator[Window | AlignedFace]:
+    """Windows of `size` consecutive frames of one face; frames without one come out alone, in their place.
+
+    A window ends early where the face is lost or, with `breaks`, changes (a cut, another person), and at the
+    end. With `fill` such a rest is completed by the frames before it in its run, or by its own mirror image
+    where the run is shorter than a window; without, it is a shorter window.
+    """
+    run: list[Item] = []  # the run's last frames: at most `size` done ones, then the pending ones
+    pending = 0
+    for face, audio in items:
+        if run and (face.pose is None or (breaks and not same_face(run[-1][0].pose, face.pose))):
+            if pending:
+                yield _rest(run, pending, size, fill)
+            run, pending = [], 0
+        if face.pose is None:
+            yield face
+            continue
+        run.append((face, audio))
+        pending += 1
+        if pending == size:
+            yield _window(run[-size:], slice(0, size))
+            # Kept to complete a later window: their crops count, their frames are out.
+            run = [(replace(face, frame=NO_FRAME), audio) for face, audio in run[-size:]]
+            pending = 0
+    if pending:
+        yield _rest(run, pending, size, fill)
+
+
+def _rest(run: list[Item], pending: int, size: int, fill: bool) -> Window:
+    if not fill:
+        return _window(run[-pending:], slice(0, pending))
+    if len(run) >= size:
+        return _window(run[-size:], slice(size - pending, size))
+    mirrored = chain(run, run[-2:0:-1]) if len(run) > 1 else run
+    return _window(list(islice(cycle(mirrored), size)), slice(0, pending))
+
+
+def _window(items: list[Item], keep: slice) -> Window:
+    return Window([face for face, _ in items], torch.stack([audio for _, audio in items]), keep)

@@ -1,0 +1,438 @@
+"""What a configuration file may hold: dataclasses with defaults, and the checks a combination must pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .errors import ConfigError
+
+WHISPER_FILES = {384: "checkpoints/whisper/tiny.pt", 768: "checkpoints/whisper/small.pt"}  # by audio width
+DOWN_BLOCKS = ("CrossAttnDownBlock3D", "DownBlock3D")
+UP_BLOCKS = ("UpBlock3D", "CrossAttnUpBlock3D")
+GROUPS = 32  # of the group norms of motion modules and SyncNet, which no key sets
+SAMPLE_RATE = 16000  # Hz; Whisper and SyncNet know no other
+LR_SCHEDULERS = (
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
+)  # fmt: skip
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message`, which starts with the key and ends with the remedy."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def _require_at_least(minimum: float, section: str, values: object, *keys: str) -> None:
+    for key in keys:
+        value = getattr(values, key)
+        require(value >= minimum, f"{section}.{key} is {value}; use {minimum} or more")
+
+
+def _require_one_of(choices: Sequence[object], key: str, *values: object) -> None:
+    for value in values:
+        require(value in choices, f"{key} has {value!r}; use {' or '.join(map(repr, choices))}")
+
+
+def _require_length(length: int, key: str, values: Sequence[object]) -> None:
+    require(len(values) == length > 0, f"{key} has {len(values)} entries; use one per level, {length}")
+
+
+def _require_multiples(divisor: int, key: str, *values: int) -> None:
+    for value in values:
+        require(value > 0 and value % divisor == 0, f"{key} has {value}; use multiples of {divisor}")
+
+
+# ------------------------------------------------------------------ U-Net
+
+
+@dataclass
+class MotionModule:
+    """Temporal transformer behind each level (`model.motion_module_kwargs`)."""
+
+    num_attention_heads: int = 8
+    num_transformer_block: int = 1
+    attention_block_types: list[str] = field(default_factory=lambda: ["Temporal_Self", "Temporal_Self"])
+    temporal_position_encoding: bool = True
+    temporal_position_encoding_max_len: int = 24  # frames
+    temporal_attention_dim_div: int = 1
+    zero_initialize: bool = True
+
+    def __post_init__(self) -> None:
+        section = "model.motion_module_kwargs"
+        _require_at_least(
+            1, section, self, "num_attention_heads", "num_transformer_block",
+            "temporal_position_encoding_max_len", "temporal_attention_dim_div",
+        )  # fmt: skip
+        _require_one_of(("Temporal_Self",), f"{section}.attention_block_types", *self.attention_block_types)
+
+
+@dataclass
+class UNetModel:
+    """Constructor arguments of the denoising U-Net (`model`)."""
+
+    add_audio_layer: bool = True
+    cross_attention_dim: int = 384  # width of the audio features
+    in_channels: int = 13
+    out_channels: int = 4
+    sample_size: int = 64  # nominal latent side; no effect
+    block_out_channels: list[int] = field(default_factory=lambda: [320, 640, 1280, 1280])
+    down_block_types: list[str] = field(default_factory=lambda: [*[DOWN_BLOCKS[0]] * 3, DOWN_BLOCKS[1]])
+    mid_block_type: str = "UNetMidBlock3DCrossAttn"
+    up_block_types: list[str] = field(default_factory=lambda: [UP_BLOCKS[0], *[UP_BLOCKS[1]] * 3])
+    layers_per_block: int = 2
+    attention_head_dim: Any = 8  # number of heads, in spite of its name: an int, or one per level
+    act_fn: str = "silu"
+    norm_eps: float = 1e-5
+    norm_num_groups: int = 32
+    center_input_sample: bool = False
+    downsample_padding: int = 1
+    flip_sin_to_cos: bool = True
+    freq_shift: int = 0
+    mid_block_scale_factor: float = 1.0
+    resnet_time_scale_shift: str = "default"
+    use_motion_module: bool = True
+    motion_module_resolutions: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    motion_module_mid_block: bool = False
+    motion_module_decoder_only: bool = False
+    motion_module_type: str = "Vanilla"
+    motion_module_kwargs: MotionModule = field(default_factory=MotionModule)
+
+    def __post_init__(self) -> None:
+        _require_at_least(
+            1, "model", self, "cross_attention_dim", "in_channels", "out_channels", "layers_per_block",
+            "norm_num_groups",
+        )  # fmt: skip
+        require(
+            self.in_channels == 3 * self.out_channels + 1,
+            f"model.in_channels is {self.in_channels}; use {3 * self.out_channels + 1}: three latents of "
+            f"model.out_channels, {self.out_channels}, and a mask",
+        )
+        _require_one_of(DOWN_BLOCKS, "model.down_block_types", *self.down_block_types)
+        _require_one_of(UP_BLOCKS, "model.up_block_types", *self.up_block_types)
+        _require_one_of(("UNetMidBlock3DCrossAttn",), "model.mid_block_type", self.mid_block_type)
+        _require_one_of(("silu",), "model.act_fn", self.act_fn)
+        shift = self.resnet_time_scale_shift
+        _require_one_of(("default", "scale_shift"), "model.resnet_time_scale_shift", shift)
+        self._check_levels()
+        if self.use_motion_module:
+            self._check_motion()
+
+    def _check_levels(self) -> None:
+        heads, widths = self.attention_head_dim, self.block_out_channels
+        numbers = heads if isinstance(heads, list) else [heads]
+        require(
+            bool(numbers) and all(type(n) is int and n > 0 for n in numbers),
+            f"model.attention_head_dim is {heads!r}; use a positive integer, or a list with one per level",
+        )
+        per_level = heads if isinstance(heads, list) else [heads] * len(widths)
+        _require_length(len(widths), "model.down_block_types", self.down_block_types)
+        _require_length(len(widths), "model.up_block_types", self.up_block_types)
+        _require_length(len(widths), "model.attention_head_dim", per_level)
+        _require_multiples(self.norm_num_groups, "model.block_out_channels", *widths)
+        for width, n_heads in zip(widths, per_level, strict=True):
+            _require_multiples(n_heads, "model.block_out_channels", width)
+
+    def _check_motion(self) -> None:
+        kwargs = self.motion_module_kwargs
+        _require_one_of(("Vanilla",), "model.motion_module_type", self.motion_module_type)
+        _require_one_of((1, 2, 4, 8), "model.motion_module_resolutions", *self.motion_module_resolutions)
+        require(
+            len(self.block_out_channels) == 4,
+            f"model.block_out_channels has {len(self.block_out_channels)} levels; motion modules need 4",
+        )
+        _require_multiples(GROUPS, "model.block_out_channels", *self.block_out_channels)
+        heads = kwargs.num_attention_heads * kwargs.temporal_attention_dim_div
+        _require_multiples(heads, "model.block_out_channels", *self.block_out_channels)
+
+
+@dataclass
+class UNetData:
+    """What a U-Net is trained and run on (`data`)."""
+
+    syncnet_config_path: str = "configs/syncnet/syncnet_16_pixel_attn.yaml"
+    train_output_dir: str = "debug/unet"
+    train_fileslist: str = ""  # one clip path per line; empty: the clips of train_data_dir
+    train_data_dir: str = ""
+    audio_embeds_cache_dir: str = ""  # empty: no cache
+    audio_mel_cache_dir: str = ""  # empty: no cache
+    val_video_path: str = "assets/demo1_video.mp4"
+    val_audio_path: str = "assets/demo1_audio.wav"
+    batch_size: int = 1  # clips per process
+    num_workers: int = 12
+    num_frames: int = 16
+    resolution: int = 512  # pixels, square
+    mask_image_path: str = "latentsync/utils/mask.png"
+    audio_sample_rate: int = SAMPLE_RATE
+    video_fps: int = 25
+    audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # context frames before, after
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "data", self, "batch_size", "num_frames", "video_fps")
+        _require_at_least(0, "data", self, "num_workers")
+        require(
+            self.resolution > 0 and self.resolution % 8 == 0,
+            f"data.resolution is {self.resolution}; use a positive multiple of 8, such as 256 or 512",
+        )
+        _require_one_of((SAMPLE_RATE,), "data.audio_sample_rate", self.audio_sample_rate)
+        require(
+            len(self.audio_feat_length) == 2 and min(self.audio_feat_length) >= 0,
+            f"data.audio_feat_length is {self.audio_feat_length}; use two frame counts, such as [2, 2]",
+        )
+
+
+@dataclass
+class UNetCkpt:
+    """Weight files (`ckpt`)."""
+
+    resume_ckpt_path: str = "checkpoints/latentsync_unet.pt"  # empty: from scratch
+    save_ckpt_steps: int = 10000
+    inference_ckpt_path: str = ""
+    vae_path: str = "checkpoints/vae"
+    whisper_path: str = ""  # empty: chosen by model.cross_attention_dim
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+
+
+@dataclass
+class UNetRun:
+    """Losses and course of a training run (`run`)."""
+
+    pixel_space_supervise: bool = True
+    use_syncnet: bool = True
+    sync_loss_weight: float = 0.05
+    perceptual_loss_weight: float = 0.1
+    recon_loss_weight: float = 1.0
+    trepa_loss_weight: float = 10.0
+    guidance_scale: float = 1.5  # validation
+    inference_steps: int = 20  # validation
+    trainable_modules: list[str] = field(default_factory=lambda: ["motion_modules.", "attentions."])
+    seed: int = 1247
+    use_mixed_noise: bool = True
+    mixed_noise_alpha: float = 1.0
+    mixed_precision_training: bool = True
+    enable_gradient_checkpointing: bool = True
+    max_train_steps: int = 10_000_000  # -1: max_train_epochs decides
+    max_train_epochs: int = -1
+
+    def __post_init__(self) -> None:
+        _require_at_least(
+            0, "run", self, "sync_loss_weight", "perceptual_loss_weight", "recon_loss_weight",
+            "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha",
+        )  # fmt: skip
+        require(
+            1 <= self.inference_steps <= 1000, f"run.inference_steps is {self.inference_steps}; use 1 to 1000"
+        )
+        require(
+            self.max_train_steps > 0 or self.max_train_epochs > 0,
+            f"run.max_train_steps is {self.max_train_steps}; set it or run.max_train_epochs above 0",
+        )
+
+
+@dataclass
+class UNetOptimizer:
+    """AdamW and its schedule (`optimizer`)."""
+
+    lr: float = 1e-5
+    scale_lr: bool = False  # times the number of processes
+    max_grad_norm: float = 1.0
+    lr_scheduler: str = "constant"  # a name diffusers knows
+    lr_warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _require_at_least(0, "optimizer", self, "lr", "max_grad_norm", "lr_warmup_steps")
+        _require_one_of(LR_SCHEDULERS, "optimizer.lr_scheduler", self.lr_scheduler)
+
+
+@dataclass
+class UNetConfig:
+    """A file of configs/unet; without a file, the values of stage2_512.yaml."""
+
+    folder: ClassVar[str] = "configs/unet"
+
+    data: UNetData = field(default_factory=UNetData)
+    ckpt: UNetCkpt = field(default_factory=UNetCkpt)
+    run: UNetRun = field(default_factory=UNetRun)
+    optimizer: UNetOptimizer = field(default_factory=UNetOptimizer)
+    model: UNetModel = field(default_factory=UNetModel)
+
+    def __post_init__(self) -> None:
+        motion = self.model.motion_module_kwargs
+        if self.model.use_motion_module:
+            require(
+                not motion.temporal_position_encoding
+                or self.data.num_frames <= motion.temporal_position_encoding_max_len,
+                f"data.num_frames is {self.data.num_frames}; use at most "
+                f"{motion.temporal_position_encoding_max_len}, "
+                "model.motion_module_kwargs.temporal_position_encoding_max_len",
+            )
+            require(
+                bool(self.run.trainable_modules),
+                "run.trainable_modules is empty; name what to train, such as 'motion_modules.'",
+            )
+        require(
+            not self.run.use_syncnet or bool(self.data.syncnet_config_path),
+            "data.syncnet_config_path is empty; name a SyncNet file, or set run.use_syncnet to false",
+        )
+        width = self.model.cross_attention_dim
+        require(
+            not self.model.add_audio_layer or bool(self.ckpt.whisper_path) or width in WHISPER_FILES,
+            f"model.cross_attention_dim is {width}; use {' or '.join(map(str, WHISPER_FILES))}, or name a "
+            "Whisper file of that width in ckpt.whisper_path",
+        )
+
+
+# ---------------------------------------------------------------- SyncNet
+
+
+@dataclass
+class SyncNetEncoder:
+    """One of the two encoders: per level a width, a down factor and whether attention follows."""
+
+    in_channels: int = 1
+    block_out_channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024, 2048])
+    # an int, or [vertical, horizontal]
+    downsample_factors: list[Any] = field(default_factory=lambda: [[2, 1], 2, 2, 1, 2, 2, [2, 3]])
+    attn_blocks: list[int] = field(default_factory=list)  # 0 or 1 per level; empty: no attention
+    dropout: float = 0.0
+
+    def check(self, section: str, height: int, width: int) -> None:
+        """Raise ConfigError unless the lists agree and an input of (height, width) ends at 1 x 1."""
+        levels = len(self.block_out_channels)
+        _require_length(levels, f"{section}.downsample_factors", self.downsample_factors)
+        _require_length(levels, f"{section}.attn_blocks", self.attn_blocks)
+        _require_one_of((0, 1), f"{section}.attn_blocks", *self.attn_blocks)
+        _require_multiples(GROUPS, f"{section}.block_out_channels", *self.block_out_channels)
+        require(0 <= self.dropout < 1, f"{section}.dropout is {self.dropout}; use 0 to less than 1")
+        end = (height, width)
+        for factor in self.downsample_factors:
+            pair = factor if isinstance(factor, list) else [factor, factor]
+            require(
+                len(pair) == 2 and all(type(n) is int and n > 0 for n in pair),
+                f"{section}.downsample_factors has {factor!r}; use integers or [vertical, horizontal] pairs",
+            )
+            end = tuple(n if k == 1 else (n - 2) // k + 1 for n, k in zip(end, pair, strict=True))
+        require(
+            end == (1, 1),
+            f"{section}.downsample_factors take {height} x {width} to {end[0]} x {end[1]}; use factors that "
+            "end at 1 x 1",
+        )
+
+
+@dataclass
+class SyncNetModel:
+    """The two encoders of StableSyncNet (`model`)."""
+
+    audio_encoder: SyncNetEncoder = field(default_factory=SyncNetEncoder)
+    visual_encoder: SyncNetEncoder = field(
+        default_factory=lambda: SyncNetEncoder(
+            in_channels=48,
+            block_out_channels=[64, 128, 256, 256, 512, 1024, 2048, 2048],
+            downsample_factors=[[1, 2], 2, 2, 2, 2, 2, 2, 2],
+        )
+    )
+
+
+@dataclass
+class SyncNetCkpt:
+    """Weight files (`ckpt`)."""
+
+    resume_ckpt_path: str = ""  # empty: from scratch
+    inference_ckpt_path: str = ""
+    save_ckpt_steps: int = 2500
+    vae_path: str = "checkpoints/vae"  # read when data.latent_space
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+
+
+@dataclass
+class SyncNetData:
+    """What a SyncNet is trained and tested on (`data`)."""
+
+    train_output_dir: str = "debug/syncnet"
+    num_val_samples: int = 2048
+    batch_size: int = 256  # clips per process
+    gradient_accumulation_steps: int = 1
+    num_workers: int = 12
+    latent_space: bool = False  # encode frames by the VAE
+    num_frames: int = 16
+    resolution: int = 256  # pixels, square
+    train_fileslist: str = ""  # one clip path per line; empty: the clips of train_data_dir
+    train_data_dir: str = ""
+    val_fileslist: str = ""
+    val_data_dir: str = ""
+    audio_mel_cache_dir: str = ""  # empty: no cache
+    lower_half: bool = True  # of the frames
+    audio_sample_rate: int = SAMPLE_RATE
+    video_fps: int = 25
+
+    def __post_init__(self) -> None:
+        _require_at_least(
+            1, "data", self, "num_val_samples", "batch_size", "gradient_accumulation_steps", "num_frames",
+            "video_fps",
+        )  # fmt: skip
+        _require_at_least(0, "data", self, "num_workers")
+        require(
+            self.resolution > 0 and self.resolution % 16 == 0,
+            f"data.resolution is {self.resolution}; use a positive multiple of 16, such as 256",
+        )
+        _require_one_of((SAMPLE_RATE,), "data.audio_sample_rate", self.audio_sample_rate)
+
+
+@dataclass
+class SyncNetOptimizer:
+    """AdamW (`optimizer`)."""
+
+    lr: float = 1e-5
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_at_least(0, "optimizer", self, "lr", "max_grad_norm")
+
+
+@dataclass
+class SyncNetRun:
+    """Course of a training run (`run`)."""
+
+    max_train_steps: int = 10_000_000
+    validation_steps: int = 2500
+    mixed_precision_training: bool = True
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
+
+
+@dataclass
+class SyncNetConfig:
+    """A file of configs/syncnet; without a file, the values of syncnet_16_pixel.yaml."""
+
+    folder: ClassVar[str] = "configs/syncnet"
+
+    data: SyncNetData = field(default_factory=SyncNetData)
+    ckpt: SyncNetCkpt = field(default_factory=SyncNetCkpt)
+    run: SyncNetRun = field(default_factory=SyncNetRun)
+    optimizer: SyncNetOptimizer = field(default_factory=SyncNetOptimizer)
+    model: SyncNetModel = field(default_factory=SyncNetModel)
+
+    def __post_init__(self) -> None:
+        data, audio, visual = self.data, self.model.audio_encoder, self.model.visual_encoder
+        for encoder in (audio, visual):  # here, not in the encoder: a file may change the number of levels
+            encoder.attn_blocks = encoder.attn_blocks or [0] * len(encoder.block_out_channels)
+        side = data.resolution // 8 if data.latent_space else data.resolution
+        mel_columns = -(-data.num_frames * 16 // 5)  # 80 per second at 25 fps
+        audio.check("model.audio_encoder", 80, mel_columns)
+        visual.check("model.visual_encoder", side // 2 if data.lower_half else side, side)
+        _require_one_of((1,), "model.audio_encoder.in_channels", audio.in_channels)
+        channels = data.num_frames * (4 if data.latent_space else 3)
+        require(
+            visual.in_channels == channels,
+            f"model.visual_encoder.in_channels is {visual.in_channels}; "
+            f"use {channels} for {data.num_frames} frames",
+        )
+        require(
+            audio.block_out_channels[-1] == visual.block_out_channels[-1],
+            f"model.audio_encoder.block_out_channels ends with {audio.block_out_channels[-1]}; use the width "
+            f"model.visual_encoder ends with, {visual.block_out_channels[-1]}",
+        )

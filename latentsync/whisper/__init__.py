@@ -1,0 +1,1 @@
+"""Sound to audio tokens, through the encoder of OpenAI's Whisper."""

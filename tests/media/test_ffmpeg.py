@@ -1,0 +1,646 @@
+import logging
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from latentsync.errors import MediaError
+from latentsync.media import ffmpeg as media
+from latentsync.media.ffmpeg import (
+    VideoWriter,
+    decode_audio,
+    decode_frames,
+    encoders,
+    ffmpeg_path,
+    probe,
+    probe_audio,
+)
+
+from .make import encode, ffmpeg, flat, number, numbered, numbered_video, tone
+
+COLOR = (200, 60, 90)
+RATES = [Fraction(r) for r in ("12", "15", "24000/1001", "24", "25", "30000/1001", "30", "50", "60")]
+AWKWARD_NAMES = ["a b.mp4", "it's \"quoted\".mp4", "$(touch x);`touch y`.mp4", "видео 口.mp4", "a:b%03d[0].mp4"]
+NO_TAGS = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"
+
+
+def yuv(matrix: str, color_range: str = "tv", pixel_format: str = "yuv420p") -> str:
+    """An accurate conversion from RGB, as a filter chain."""
+    flags = "accurate_rnd+full_chroma_int+full_chroma_inp"
+    return f"scale=out_color_matrix={matrix}:out_range={color_range}:flags={flags},format={pixel_format}"
+
+
+def largest_error(frame: np.ndarray, color: tuple[int, int, int] = COLOR) -> int:
+    return int(np.abs(frame.astype(int) - color).max())
+
+
+def stream_times(path: Path) -> dict[str, tuple[float, float]]:
+    """Start and duration in seconds of each stream."""
+    with av.open(str(path)) as container:
+        return {
+            s.type: (float((s.start_time or 0) * s.time_base), float(s.duration * s.time_base))
+            for s in container.streams
+        }
+
+
+def first_sound(samples: np.ndarray) -> float:
+    return float(np.argmax(np.abs(samples) > 1000) / 16000)
+
+
+def write(path: Path, n_frames: int = 3, **options) -> Path:
+    with VideoWriter(path, 64, 48, 25, preset="ultrafast", **options) as writer:
+        for _ in range(n_frames):
+            writer.write(flat(COLOR))
+    return path
+
+
+# The program
+
+
+@pytest.fixture
+def fresh_search():
+    media.ffmpeg_path.cache_clear()
+    yield
+    media.ffmpeg_path.cache_clear()
+
+
+def test_ffmpeg_from_the_environment(monkeypatch, fresh_search, tmp_path):
+    program = tmp_path / "my ffmpeg"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("LATENTSYNC_FFMPEG", str(program))
+    assert ffmpeg_path() == str(program)
+
+
+def test_a_wrong_environment_variable_is_an_error(monkeypatch, fresh_search):
+    monkeypatch.setenv("LATENTSYNC_FFMPEG", "/no/such/ffmpeg")
+    with pytest.raises(MediaError, match="LATENTSYNC_FFMPEG names /no/such/ffmpeg"):
+        ffmpeg_path()
+
+
+def test_encoders_are_listed():
+    assert {"libx264", "aac"} <= encoders()
+    assert "h264" not in encoders()
+
+
+# Probing
+
+
+def test_probe_describes_a_video(tmp_path):
+    path = write(tmp_path / "a.mp4", n_frames=10, audio=tone(tmp_path / "a.wav", 1, rate=44100, channels=2))
+    info = probe(path)
+    assert (info.path, info.width, info.height, info.rate) == (path, 64, 48, 25)
+    assert info.duration_s == pytest.approx(0.4)
+    assert (info.pixel_format, info.color_matrix, info.color_range) == ("yuv420p", "bt709", "tv")
+    assert (info.audio.codec, info.audio.sample_rate, info.audio.channels) == ("aac", 44100, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.mp4", None, "does not exist"),
+        ("folder", "folder", "is not a file"),
+        ("empty.mp4", b"", "is empty"),
+        ("words.mp4", b"these are words\n" * 99, "not a readable video or sound file .Invalid data"),
+        ("words.txt", b"these are words\n" * 99, "plain text"),
+    ],
+)
+@pytest.mark.parametrize("function", [probe, probe_audio, decode_frames])
+def test_what_is_no_media_file_says_so_in_one_sentence(tmp_path, name, content, message, function):
+    path = tmp_path / name
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MediaError, match=message) as caught:
+        function(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_video_cut_off_before_its_index_is_an_error(tmp_path):
+    whole = encode(tmp_path / "whole.mp4", flat(COLOR), n_frames=50)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(MediaError, match=r"cut\.mp4 is not a readable video"):
+        probe(cut)
+
+
+def test_streams_that_are_missing_are_named(tmp_path):
+    with pytest.raises(MediaError, match="no audio stream"):
+        probe_audio(write(tmp_path / "a.mp4"))
+    with pytest.raises(MediaError, match="no video stream"):
+        probe(tone(tmp_path / "a.wav", 1))
+
+
+def test_a_cover_picture_is_not_a_video(tmp_path):
+    cover = encode(tmp_path / "cover.png", flat(COLOR), n_frames=1)
+    song = tone(tmp_path / "a.wav", 1)
+    ffmpeg("-i", song, "-i", cover, "-map", "0", "-map", "1", "-disposition:v", "attached_pic", tmp_path / "a.mp3")
+    assert probe_audio(tmp_path / "a.mp3").codec == "mp3"
+    with pytest.raises(MediaError, match="no video stream"):
+        probe(tmp_path / "a.mp3")
+
+
+def test_a_cover_picture_before_the_video_is_passed_over(tmp_path):
+    cover = encode(tmp_path / "cover.png", flat((0, 255, 0)), n_frames=1)
+    video = write(tmp_path / "a.mp4")
+    both = ["-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic"]
+    ffmpeg("-i", cover, "-i", video, *both, "-disposition:v:1", "default", tmp_path / "both.mkv")
+    frames = list(decode_frames(tmp_path / "both.mkv"))
+    assert len(frames) == 3 and largest_error(frames[0]) <= 2
+
+
+# Frames and time
+
+
+@pytest.mark.parametrize("rate", RATES, ids=str)
+def test_four_seconds_at_any_rate_are_a_hundred_frames_in_time(tmp_path, rate):
+    """Each shows the source frame nearest to its time, or, from slower sources, the one on screen or next."""
+    path = numbered_video(tmp_path / "a.mp4", round(4 * rate), rate)
+    assert probe(path).rate == rate
+    shown = [number(frame) for frame in decode_frames(path)]
+    assert len(shown) == 100
+    half = Fraction(1, 2)
+    for i, n in enumerate(shown):
+        time_s, late_s = Fraction(i, 25), n / rate - Fraction(i, 25)
+        if rate >= 25:
+            assert abs(late_s) <= half / rate + Fraction(1, 1000)
+        else:
+            assert n == int((time_s + half / 25) * rate)
+        assert n < round(4 * rate)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(30000, 1001), 50])
+def test_frames_at_another_rate(tmp_path, rate):
+    path = numbered_video(tmp_path / "a.mp4", 100, 25)
+    shown = [number(frame) for frame in decode_frames(path, rate)]
+    assert len(shown) == round(4 * rate)
+    assert all(abs(Fraction(n, 25) - i / Fraction(rate)) <= Fraction(21, 1000) for i, n in enumerate(shown))
+
+
+def test_variable_rate_follows_the_timestamps(tmp_path):
+    """Frames 0-9 at 10 a second, 10-39 at 30 a second."""
+    frames = b"".join(numbered(n).tobytes() for n in range(40))
+    times = "setpts='if(lt(N,10),N/10,1+(N-10)/30)/TB'"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "128x32", "-r", "30", "-i", "pipe:0"]
+    path = tmp_path / "a.mkv"
+    ffmpeg(*source, "-vf", times, "-fps_mode", "vfr", "-enc_time_base", "1/90000", path, stdin=frames)
+    shown = [number(frame) for frame in decode_frames(path)]
+    assert len(shown) in (50, 51)
+    for i, n in enumerate(shown[:50]):
+        own_s = n / 10 if n < 10 else 1 + (n - 10) / 30
+        next_s = (n + 1) / 10 if n + 1 < 10 else 1 + (n - 9) / 30
+        assert own_s - 0.021 <= i / 25 <= next_s + 0.001
+
+
+def test_n_frames_stops_early_and_never_invents(tmp_path):
+    path = numbered_video(tmp_path / "a.mp4", 20)
+    assert [number(frame) for frame in decode_frames(path, n_frames=7)] == list(range(7))
+    assert len(list(decode_frames(path, n_frames=99))) == 20
+
+
+def test_a_picture_is_a_video_of_one_frame(tmp_path):
+    path = encode(tmp_path / "a.png", flat(COLOR), n_frames=1)
+    frames = list(decode_frames(path))
+    assert len(frames) == 1 and largest_error(frames[0]) == 0
+
+
+def test_a_gif_is_a_video(tmp_path):
+    path = encode(tmp_path / "a.gif", flat((255, 0, 0)), n_frames=10, rate=10)
+    frames = list(decode_frames(path))
+    assert len(frames) == 25 and largest_error(frames[0], (255, 0, 0)) <= 8
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_picture_and_sound_keep_their_distance(tmp_path, suffix):
+    """A track that starts late in the file is late in what is decoded: held picture, silence."""
+    song, video = tone(tmp_path / "a.wav", 2), numbered_video(tmp_path / "v.mp4", 50)
+    late_sound, late_picture = tmp_path / f"sound{suffix}", tmp_path / f"picture{suffix}"
+    both = ["-map", "0", "-map", "1", "-c:v", "copy", "-c:a", "aac"]
+    ffmpeg("-i", video, "-itsoffset", "0.48", "-i", song, *both, late_sound)
+    ffmpeg("-itsoffset", "0.48", "-i", video, "-i", song, *both, late_picture)
+    assert first_sound(decode_audio(late_sound, tmp_path)) == pytest.approx(0.48, abs=0.005)
+    assert [number(frame) for frame in decode_frames(late_sound)] == list(range(50))
+    shown = [number(frame) for frame in decode_frames(late_picture)]
+    assert shown.count(0) in (13, 14)  # in .ts the sound starts up to 23 ms earlier, as encoders prime
+    assert shown[-1] == 49
+
+
+def test_frames_are_their_readers_own(tmp_path):
+    frames = list(decode_frames(numbered_video(tmp_path / "a.mp4", 5)))
+    assert [number(frame) for frame in frames] == list(range(5))
+    assert all(frame.flags.owndata and frame.flags.writeable for frame in frames)
+
+
+@pytest.mark.parametrize("arguments", [{"rate": 0}, {"n_frames": 0}])
+def test_impossible_requests_are_refused(tmp_path, arguments):
+    with pytest.raises(ValueError, match="expected a positive rate"):
+        decode_frames(write(tmp_path / "a.mp4"), **arguments)
+
+
+# Shape and colour
+
+
+def test_rotation_is_applied(tmp_path):
+    """The top left cell of a picture turned by 90 degrees to the left ends at the bottom left."""
+    frame = flat((0, 0, 0))
+    frame[:16, :16] = 255
+    plain = encode(tmp_path / "plain.mp4", frame, "-pix_fmt", "yuv420p")
+    ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.width, info.height) == (48, 64)
+    turned = next(decode_frames(info))
+    assert turned.shape == (64, 48, 3)
+    assert np.abs(turned.astype(int) - np.rot90(next(decode_frames(plain)))).max() <= 2
+
+
+def test_pixels_become_square(tmp_path):
+    path = encode(tmp_path / "a.mp4", flat(COLOR), "-vf", f"{yuv('smpte170m')},setsar=3/2")
+    info = probe(path)
+    assert (info.width, info.height) == (96, 48)
+    assert next(decode_frames(info)).shape == (48, 96, 3)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1280, 720), (720, 1280)], ids=str)
+@pytest.mark.parametrize("color_range", ["tv", "pc"])
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m", None])
+def test_colours_arrive(tmp_path, matrix, color_range, size):
+    """Tagged ones by their tag; untagged ones as BT.709 from 720p up, else as BT.601."""
+    assumed = matrix or ("bt709" if min(size) >= 720 else "smpte170m")
+    tags = f"setparams=colorspace={matrix}" if matrix else NO_TAGS
+    picture = flat(COLOR, *size)
+    path = encode(tmp_path / "a.mp4", picture, "-vf", f"{yuv(assumed, color_range)},{tags}", n_frames=1)
+    info = probe(path)
+    assert (info.color_matrix, info.color_range == "pc") == (matrix, color_range == "pc")
+    assert largest_error(next(decode_frames(info))) <= 2
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "codec"),
+    [("yuv420p10le", "libx264"), ("yuv444p", "libx264"), ("gbrp", "ffv1"), ("yuva444p", "ffv1"), ("rgba", "png")],
+)
+def test_pixel_formats(tmp_path, pixel_format, codec):
+    path = tmp_path / "a.mkv"
+    options = ["-vf", f"{yuv('bt709', pixel_format=pixel_format)},setparams=colorspace=bt709", "-c:v", codec]
+    rgb = pixel_format in ("gbrp", "rgba")
+    encode(path, flat(COLOR), *(["-pix_fmt", pixel_format, "-c:v", codec] if rgb else options))
+    info = probe(path)
+    assert info.pixel_format == pixel_format
+    assert largest_error(next(decode_frames(info))) <= 2
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    path = encode(tmp_path / "a.mkv", flat((128, 128, 128)), "-pix_fmt", "gray", "-c:v", "ffv1")
+    assert largest_error(next(decode_frames(path)), (128, 128, 128)) <= 1
+
+
+@pytest.mark.parametrize("size", [(65, 49), (65, 48), (64, 49)], ids=str)
+def test_odd_sizes_grow_by_their_edge(tmp_path, size):
+    width, height = size
+    frame = flat(COLOR, width, height)
+    frame[-1, -1] = 255
+    with VideoWriter(tmp_path / "a.mp4", width, height, 25, crf=1) as writer:
+        writer.write(frame)
+    info = probe(tmp_path / "a.mp4")
+    assert (info.width, info.height) == (width + width % 2, height + height % 2)
+    got = next(decode_frames(info))
+    assert largest_error(got[: height - 4, : width - 4]) <= 2
+    assert np.ptp(got[height - 1 :, width - 1 :], axis=(0, 1)).max() <= 6
+
+
+def test_odd_sizes_are_read(tmp_path):
+    path = encode(tmp_path / "a.mkv", flat(COLOR, 65, 49), "-pix_fmt", "gbrp", "-c:v", "ffv1")
+    assert next(decode_frames(path)).shape == (49, 65, 3)
+
+
+@pytest.mark.parametrize("color", [COLOR, (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (17, 34, 250)])
+def test_colours_survive_writing_and_reading(tmp_path, color):
+    with VideoWriter(tmp_path / "a.mp4", 64, 48, 25, crf=10) as writer:
+        writer.write(flat(color))
+    assert largest_error(next(decode_frames(tmp_path / "a.mp4")), color) <= 3
+
+
+def test_written_colours_are_tagged(tmp_path):
+    with av.open(str(write(tmp_path / "a.mp4"))) as container:
+        context = container.streams.video[0].codec_context
+        tags = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+    assert tags == (1, 1, 1, 1)  # BT.709 three times, limited range
+
+
+# Failures while decoding
+
+
+def test_closing_early_ends_the_decoder(tmp_path):
+    frames = decode_frames(numbered_video(tmp_path / "a.mp4", 250))
+    next(frames)
+    assert len(psutil.Process().children()) == 1
+    frames.close()
+    assert psutil.Process().children() == []
+
+
+def test_damage_that_can_be_decoded_is_a_warning(tmp_path, caplog):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    path = encode(tmp_path / "a.mkv", noise, "-g", "10", n_frames=50)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert len(list(decode_frames(path))) >= 40
+    assert "a.mkv" in caplog.text
+
+
+def test_a_failing_decoder_is_one_sentence(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4")
+    monkeypatch.setattr(media, "_rgb_filters", lambda info, rate: "nosuchfilter")
+    with pytest.raises(MediaError, match=r"a\.mp4 could be decoded up to frame 0 only.*nosuchfilter") as caught:
+        list(decode_frames(path))
+    assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+
+
+# Sound
+
+
+def test_equal_channels_keep_their_level(tmp_path):
+    """0.8 in stereo and in 5.1 is 0.8 in mono."""
+    for channels in (1, 2, 6):
+        path = tone(tmp_path / f"{channels}.wav", 1, rate=48000, channels=channels, peak=0.8)
+        samples = decode_audio(path, tmp_path)
+        assert np.abs(samples).max() / 32768 == pytest.approx(0.8, abs=0.01)
+
+
+def test_full_scale_stereo_does_not_clip_from_floating_point_codecs(tmp_path):
+    song = tone(tmp_path / "a.wav", 1, rate=48000, channels=2, peak=0.99)
+    ffmpeg("-i", song, "-c:a", "pcm_f32le", tmp_path / "f.wav")
+    samples = decode_audio(tmp_path / "f.wav", tmp_path)
+    assert np.abs(samples[800:-800]).max() / 32768 == pytest.approx(0.99, abs=0.01)
+
+
+def test_sound_is_a_read_only_map_of_a_file(tmp_path):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    path = tone(tmp_path / "a.wav", 1.5)
+    first, second = decode_audio(path, folder), decode_audio(path, folder, sample_rate=8000)
+    assert isinstance(first, np.memmap) and (first.shape, first.dtype) == ((24000,), np.int16)
+    assert second.shape == (12000,) and len(list(folder.iterdir())) == 2
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1
+
+
+def test_sound_at_its_own_rate_is_untouched(tmp_path):
+    import wave
+
+    path = tone(tmp_path / "a.wav", 1)
+    with wave.open(str(path)) as file:
+        expected = np.frombuffer(file.readframes(16000), "<i2")
+    assert np.array_equal(decode_audio(path, tmp_path), expected)
+
+
+def test_sound_of_a_video(tmp_path):
+    path = write(tmp_path / "a.mp4", n_frames=25, audio=tone(tmp_path / "a.wav", 1))
+    assert abs(len(decode_audio(path, tmp_path)) - 16000) <= 1024
+
+
+def test_no_sound_is_an_error(tmp_path):
+    with pytest.raises(MediaError, match="no audio stream"):
+        decode_audio(write(tmp_path / "a.mp4"), tmp_path)
+    with pytest.raises(MediaError, match="without samples"):
+        decode_audio(tone(tmp_path / "a.wav", 0), tmp_path)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_awkward_names_are_only_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    song = tone(tmp_path / f"{name}.wav", 1)
+    write(Path(name), n_frames=5, audio=song)
+    assert len(list(decode_frames(name))) == 5
+    assert len(decode_audio(name, tmp_path)) > 0
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".s16le"} == {name, f"{name}.wav"}
+
+
+def test_names_may_start_with_a_dash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tone(Path("-in.wav"), 1)
+    write(Path("-in.mp4"), n_frames=5, audio="-in.wav")
+    assert len(list(decode_frames("-in.mp4"))) == 5 and probe_audio("-in.mp4").codec == "aac"
+
+
+def sound_file(path: Path, codec: str, *options: str) -> Path:
+    song = tone(path.with_name("source.wav"), 2, rate=48000, channels=6 if "6" in options else 2)
+    ffmpeg("-i", song, "-c:a", codec, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "target", "expected"),
+    [
+        ("a.m4a", "aac", "o.mp4", "aac"),
+        ("a.mp3", "libmp3lame", "o.mp4", "mp3"),
+        ("a.ac3", "ac3", "o.mp4", "ac3"),
+        ("a.wav", "pcm_s16le", "o.mp4", "aac"),
+        ("a.flac", "flac", "o.mp4", "aac"),
+        ("a.ogg", "libopus", "o.mp4", "aac"),
+        ("a.ogg", "libopus", "o.mkv", "opus"),
+        ("a.wav", "pcm_s16le", "o.mov", "pcm_s16le"),
+    ],
+)
+def test_sound_is_copied_where_it_fits_and_else_encoded(tmp_path, source, codec, target, expected):
+    song = sound_file(tmp_path / source, codec)
+    video = write(tmp_path / target, n_frames=25, audio=song)
+    audio = probe(video).audio
+    assert (audio.codec, audio.sample_rate, audio.channels) == (expected, 48000, 2)
+    copied = expected != "aac" or codec == "aac"
+    assert packets(video)[4:30] == packets(song)[4:30] if copied else True
+
+
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.audio[0])]
+
+
+def test_surround_stays_surround(tmp_path):
+    video = write(tmp_path / "o.mp4", n_frames=25, audio=sound_file(tmp_path / "a.flac", "flac", "6"))
+    assert (probe(video).audio.codec, probe(video).audio.channels) == ("aac", 6)
+
+
+@pytest.mark.parametrize("source", ["a.wav", "a.m4a"])
+def test_sound_starts_with_the_picture_and_is_trimmed_to_it(tmp_path, source):
+    song = sound_file(tmp_path / source, "pcm_s16le" if source == "a.wav" else "aac")
+    times = stream_times(write(tmp_path / "o.mp4", n_frames=25, audio=song))
+    assert times["video"] == (0, 1)
+    assert times["audio"][0] == 0
+    assert times["audio"][1] == pytest.approx(1, abs=1024 / 48000)
+
+
+@pytest.mark.parametrize("rate", [25, Fraction(30000, 1001)], ids=str)
+def test_the_picture_is_never_cut_to_the_sound(tmp_path, rate):
+    numbered_video(tmp_path / "o.mp4", 50, rate, audio=tone(tmp_path / "a.wav", 1, rate=48000))
+    assert [number(frame) for frame in decode_frames(tmp_path / "o.mp4", rate)] == list(range(50))
+    assert stream_times(tmp_path / "o.mp4")["audio"][1] == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("source", ["a.wav", "a.m4a", "a.ts"])
+def test_sound_is_where_it_was(tmp_path, source):
+    """Silence at the start stays, through encoding and copying: what is seen and heard keep their distance."""
+    song = tone(tmp_path / "late.wav", 2, rate=48000, late_s=0.5)
+    if source != "a.wav":
+        ffmpeg("-i", song, "-c:a", "aac", tmp_path / source)
+    audio = song if source == "a.wav" else tmp_path / source
+    video = write(tmp_path / "o.mp4", n_frames=50, audio=audio)
+    before, after = (first_sound(decode_audio(path, tmp_path)) for path in (audio, video))
+    assert after == pytest.approx(before, abs=0.003)
+
+
+def test_the_index_comes_first(tmp_path):
+    for name, audio in (("a.mp4", None), ("b.mp4", tone(tmp_path / "a.wav", 1))):
+        content = write(tmp_path / name, audio=audio).read_bytes()
+        assert 0 < content.find(b"moov") < content.find(b"mdat")
+
+
+def test_frames_may_be_reused_and_strided(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 128, 32, 25) as writer:
+        frame = np.empty((32, 128, 3), np.uint8)
+        for n in range(20):
+            frame[:] = numbered(n)
+            writer.write(frame[:, ::-1][:, ::-1])
+    assert [number(frame) for frame in decode_frames(tmp_path / "a.mp4")] == list(range(20))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_an_interrupted_block_leaves_nothing(tmp_path, error, with_audio):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.mp4").write_bytes(b"the one before")
+    audio = tone(tmp_path / "a.wav", 1) if with_audio else None
+    with pytest.raises(error), VideoWriter(out / "a.mp4", 64, 48, 25, audio=audio) as writer:
+        writer.write(flat(COLOR))
+        raise error
+    assert [path.name for path in out.iterdir()] == ["a.mp4"]
+    assert (out / "a.mp4").read_bytes() == b"the one before"
+    assert not [thread for thread in threading.enumerate() if thread.name == "video-writer"]
+
+
+def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
+    with (
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written.*status -9"),
+        VideoWriter(tmp_path / "a.mp4", 640, 480, 25) as writer,
+    ):
+        for _ in range(10_000):
+            writer.write(flat(COLOR, 640, 480))
+            for child in psutil.Process().children():
+                child.kill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_encoders_reason_is_told(tmp_path):
+    with (
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written: .*preset") as caught,
+        VideoWriter(tmp_path / "a.mp4", 64, 48, 25, preset="hasty") as writer,
+    ):
+        writer.write(flat(COLOR))
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_no_frames_is_an_error(tmp_path):
+    with pytest.raises(MediaError, match="cannot be written"), VideoWriter(tmp_path / "a.mp4", 64, 48, 25):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.xyz", {}, r"expected a name ending in \.mp4"),
+        ("folder.mp4", {}, "is a folder"),
+        ("missing/a.mp4", {}, "folder does not exist"),
+        ("a.mp4", {"codec": "libnone"}, "no encoder libnone"),
+        ("a.mp4", {"audio": "missing.wav"}, "missing.wav does not exist"),
+        ("a.mp4", {"audio": "silent.mp4"}, "silent.mp4 has no audio stream"),
+    ],
+)
+def test_impossible_targets_fail_before_any_work(tmp_path, monkeypatch, name, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.mp4").mkdir()
+    write(tmp_path / "silent.mp4")
+    with pytest.raises(MediaError, match=message):
+        VideoWriter(name, 64, 48, 25, **options)
+
+
+@pytest.mark.parametrize("frame", [np.zeros((48, 65, 3), np.uint8), np.zeros((48, 64, 3), np.float32)])
+def test_wrong_frames_are_refused(tmp_path, frame):
+    with (
+        pytest.raises(ValueError, match=r"expected a \(48, 64, 3\) uint8 frame"),
+        VideoWriter(tmp_path / "a.mp4", 64, 48, 25) as writer,
+    ):
+        writer.write(frame)
+
+
+# Memory
+
+TRANSCODE = """
+import sys, threading, psutil
+from latentsync.media.ffmpeg import VideoWriter, decode_frames, probe
+
+peak, done, process = 0, threading.Event(), psutil.Process()
+
+def sample():
+    global peak
+    while not done.wait(0.01):
+        peak = max(peak, process.memory_info().rss + sum(c.memory_info().rss for c in process.children()))
+
+thread = threading.Thread(target=sample)
+thread.start()
+info = probe(sys.argv[1])
+with VideoWriter(sys.argv[2], info.width, info.height, 25, preset="ultrafast", queue_bytes=1 << 20) as writer:
+    for frame in decode_frames(info):
+        writer.write(frame)
+done.set()
+thread.join()
+print(peak)
+"""
+
+
+def transcoding_peak(source: Path, target: Path) -> int:
+    command = [sys.executable, "-c", TRANSCODE, str(source), str(target)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    """900 more frames of 320x180 would be 156 MB if they were kept."""
+    peaks = []
+    for n_frames in (100, 1000):
+        path = tmp_path / f"{n_frames}.mp4"
+        encode(path, flat(COLOR, 320, 180), "-preset", "ultrafast", "-pix_fmt", "yuv420p", n_frames=n_frames)
+        peaks.append(transcoding_peak(path, tmp_path / "out.mp4"))
+    assert peaks[1] - peaks[0] < 16e6, peaks
+
+
+# Real footage
+
+
+@pytest.mark.media
+@pytest.mark.parametrize(
+    ("name", "shape", "n"),
+    [
+        ("demo1_video.mp4", (1920, 1080, 3), 250),
+        ("demo2_video.mp4", (1920, 1080, 3), 502),
+        ("sun.mp4", (768, 576, 3), 550),
+    ],
+)
+def test_real_clips(footage, name, shape, n):
+    start, count = time.monotonic(), 0
+    for frame in decode_frames(footage / name):
+        count += 1
+        assert frame.shape == shape
+    print(f"{name}: {count / (time.monotonic() - start):.0f} frames a second")
+    assert count == n

@@ -1,0 +1,124 @@
+"""Structure of the U-Net and its feature cache; its numbers are in test_golden.py."""
+
+import json
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from latentsync.build import build_scheduler
+from latentsync.config import UNetConfig, load_config, model_config
+from latentsync.diffusion.sampler import denoise
+from latentsync.models.unet import FeatureCache, UNet3DConditionModel
+from latentsync import REPO_ROOT
+
+TABLES = Path(__file__).parents[1] / "state_dict"
+TINY = {
+    "block_out_channels": (32, 32, 64, 64),
+    "layers_per_block": 1,
+    "attention_head_dim": 4,
+    "cross_attention_dim": 16,
+    "norm_num_groups": 16,
+    "use_motion_module": True,
+}
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet3DConditionModel:
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(**TINY).eval()
+    for parameter in unet.parameters():  # also the layers that training starts at zero
+        torch.nn.init.normal_(parameter, std=0.05)
+    return unet
+
+
+def clip(b: int = 1, f: int = 4, size: int = 8, seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "latents": torch.randn(b, 4, f, size, size, generator=generator),
+        "context": torch.randn(b, 9, f, size, size, generator=generator),
+        "audio": torch.randn(b, f, 6, 16, generator=generator),
+    }
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage2", "stage2_efficient", "stage1_512", "stage2_512"])
+def test_keys_and_shapes_are_those_of_public_checkpoints(name):
+    cfg = load_config(UNetConfig, REPO_ROOT / f"configs/unet/{name}.yaml")
+    with torch.device("meta"):
+        unet = UNet3DConditionModel(**model_config(cfg))
+    table = json.loads((TABLES / f"unet_{name.removesuffix('_512')}.json").read_text())
+    assert {key: list(value.shape) for key, value in unet.state_dict().items()} == table
+
+
+def test_one_frame_is_the_two_dimensional_network(unet):
+    """Frames meet only in norms and motion modules: clips stacked on b do not see each other."""
+    one, two = clip(1, seed=1), clip(1, seed=2)
+    run = lambda c: unet(torch.cat([c["latents"], c["context"]], 1), 500, c["audio"]).sample
+    both = {key: torch.cat([one[key], two[key]]) for key in one}
+    with torch.no_grad():
+        torch.testing.assert_close(run(both), torch.cat([run(one), run(two)]), rtol=1e-4, atol=1e-4)
+
+
+def test_clips_longer_than_the_position_table_are_refused(unet):
+    with pytest.raises(ValueError, match="at most 24 frames"), torch.no_grad():
+        unet(torch.zeros(1, 13, 25, 8, 8), 0, torch.zeros(1, 25, 6, 16))
+
+
+def count_deep(unet, **kwargs) -> tuple[torch.Tensor, int]:
+    calls = []
+    hook = unet.mid_block.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        return denoise(unet, build_scheduler(), **clip(), **kwargs), len(calls)
+    finally:
+        hook.remove()
+
+
+def test_cache_interval_1_is_exact(unet):
+    sample = torch.randn(1, 13, 4, 8, 8)
+    audio = torch.randn(1, 4, 6, 16)
+    cache = FeatureCache(1)
+    with torch.no_grad():
+        for step in (951, 901, 851):
+            assert torch.equal(unet(sample, step, audio, cache=cache).sample, unet(sample, step, audio).sample)
+
+
+def test_cache_interval_3_is_7_full_and_13_partial_passes_of_20(unet):
+    exact, full = count_deep(unet, steps=20, guidance_scale=1.5)
+    cached, deep = count_deep(unet, steps=20, guidance_scale=1.5, cache_interval=3)
+    assert (full, deep) == (20, 7)
+    assert not torch.equal(exact, cached)
+
+
+def test_cache_interval_3_equals_the_deepcache_package(unet):
+    helper_class = pytest.importorskip("DeepCache").DeepCacheSDHelper
+    ours, _ = count_deep(unet, steps=20, guidance_scale=1.5, cache_interval=3)
+    scheduler = build_scheduler()
+    helper = helper_class(pipe=SimpleNamespace(unet=unet, scheduler=scheduler))
+    helper.set_params(cache_interval=3, cache_branch_id=0)
+    helper.enable()
+    try:
+        theirs = denoise(unet, scheduler, **clip(), steps=20, guidance_scale=1.5)
+    finally:
+        helper.disable()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_two_jobs_with_caches_do_not_mix(unet):
+    clips = [clip(seed=seed) for seed in (3, 4)]
+    run = lambda c: denoise(unet, build_scheduler(), **c, steps=6, cache_interval=3)
+    alone = [run(c) for c in clips]
+    together: dict[int, torch.Tensor] = {}
+    threads = [threading.Thread(target=lambda i=i: together.update({i: run(clips[i])})) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(2):
+        torch.testing.assert_close(together[i], alone[i], rtol=1e-5, atol=1e-5)
+
+
+def test_scheduler_is_diffusers_own():
+    assert isinstance(build_scheduler(), DDIMScheduler)
