@@ -11,8 +11,6 @@ import pytest
 
 from scripts.setup_env import TORCH_FAMILY, read_pins
 
-uv = pytest.importorskip("uv", reason="uv is missing: pip install -r tests/requirements.txt")
-
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12")
 SYSTEMS = ("linux", "windows", "macos")
@@ -45,6 +43,7 @@ def uv_options() -> list[str]:
 
 
 def start(*command: str, requirements: str, **environment: str) -> subprocess.Popen[str]:
+    uv = pytest.importorskip("uv", reason="uv is missing: pip install -r tests/requirements.txt")
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [uv.find_uv_bin(), "pip", "compile", "--quiet", *uv_options(), *command, "-"],
