@@ -701,6 +701,9 @@ def prepare(arguments: argparse.Namespace, system: str) -> tuple[Interpreter, bo
     if gpu and build == "cpu" and not arguments.torch:
         warn_about_cpu(gpu)
     complete = is_current(stamp, fingerprint(build), python.packages)
+    missed = stamp.get("index") != (torch_index(system, build) or "default")
+    if missed and (gpu or arguments.torch) and not arguments.quick:
+        complete = False  # the index of this build could not be reached then
     if not complete:
         install(python, build, system, verbose=arguments.verbose)
     if arguments.tests:

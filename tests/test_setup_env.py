@@ -473,6 +473,28 @@ def test_quick_run_goes_on_when_the_weights_fail(monkeypatch, capsys):
     assert setup_env.main(["--print-python"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("gpu", "flags", "expected"),
+    [
+        (None, [], True),
+        (Gpu((535, 0), (9, 0)), [], False),
+        (Gpu((535, 0), (9, 0)), ["--quick"], True),
+        (None, ["--torch", "cu126"], False),
+    ],
+)
+def test_build_missed_for_want_of_its_index_is_tried_again(monkeypatch, tmp_path, gpu, flags, expected):
+    packages = {"torch": "2.11.0"}
+    python = Interpreter((3, 11, 2), Path(sys.executable), tmp_path, True, packages)
+    stamp = {**setup_env.fingerprint("cu126"), "index": "default", "packages": packages}
+    setup_env.write_json(tmp_path / setup_env.STAMP, stamp)
+    monkeypatch.setattr(setup_env, "open_environment", lambda *_: python)
+    monkeypatch.setattr(setup_env, "find_gpu", lambda: gpu)
+    installs = []
+    monkeypatch.setattr(setup_env, "install", lambda *_, **__: installs.append("again"))
+    assert setup_env.prepare(setup_env.parse(flags), "Linux")[1] is expected
+    assert bool(installs) is not expected
+
+
 def test_help_stays_off_stdout(capsys):
     with pytest.raises(SystemExit) as done:
         setup_env.main(["--help"])
