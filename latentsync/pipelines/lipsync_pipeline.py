@@ -240,8 +240,9 @@ class LipsyncPipeline:
         batch: list[Window] = []
 
         def run() -> Iterator[SyncedFace]:
-            yield from self.sync_windows(batch, mask, noise, generator, **settings)
-            batch.clear()
+            if batch:
+                yield from self.sync_windows(batch, mask, noise, generator, **settings)
+                batch.clear()
 
         for item in windows:
             if isinstance(item, AlignedFace):
@@ -272,8 +273,6 @@ class LipsyncPipeline:
             generator: draws posterior samples, window by window, where the options want them.
             settings: keyword arguments of `denoise`.
         """
-        if not windows:
-            return []
         frames, device, dtype = len(windows[0].faces), self.device, self.unet.dtype
         crops = torch.stack([face.crop for window in windows for face in window.faces])
         pixels = lat.to_pixel_values(crops.to(device, non_blocking=True))

@@ -12,8 +12,8 @@ from latentsync.errors import ConfigError, MediaError, NoFaceError
 from latentsync.face.paste import FacePaster
 from latentsync.media.ffmpeg import decode_frames, probe
 from latentsync.options import InferenceOptions
+from latentsync.pipelines import lipsync_pipeline
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, LipsyncReport, frame_count
-
 from latentsync.types import SyncedFace
 
 from .conftest import RESOLUTION, write_sound, write_video
@@ -71,20 +71,41 @@ def test_a_run_gives_a_video_of_the_sounds_length_with_its_sound(pipeline, video
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_only_the_mouth_region_changes(pipeline, video, sound, tmp_path):
+@pytest.fixture
+def written(monkeypatch) -> list[np.ndarray]:
+    """The frames that reach the encoder, which is left out."""
+    frames: list[np.ndarray] = []
+
+    class Keeper:
+        def __init__(self, *_, **__) -> None: ...
+
+        def __enter__(self) -> "Keeper":
+            return self
+
+        def __exit__(self, *_) -> None: ...
+
+        def write(self, frame: np.ndarray) -> None:
+            frames.append(frame)
+
+    monkeypatch.setattr(lipsync_pipeline, "VideoWriter", Keeper)
+    return frames
+
+
+def test_only_the_mouth_region_changes(pipeline, video, sound, tmp_path, written):
     pipeline()(video, sound, tmp_path / "out.mp4", **FAST)
-    before, after = frames_of(video)[:23].astype(int), frames_of(tmp_path / "out.mp4").astype(int)
+    before, after = frames_of(video)[:23].astype(int), np.stack(written).astype(int)
     change = np.abs(after - before).max(axis=(0, 3))
     # A nose at (80, 60) and brows 20 pixels apart put the mask's hole at rows 56-85 and columns 64-97.
-    rows, columns = np.nonzero(change > 16)
-    assert 50 <= rows.min() and rows.max() <= 90 and 58 <= columns.min() and columns.max() <= 103
-    assert (change[64:80, 70:90] > 16).mean() > 0.95
+    rows, columns = np.nonzero(change)
+    assert rows.min() >= 50 and rows.max() <= 88 and columns.min() >= 60 and columns.max() <= 101
+    assert (change[66:80, 72:88] > 0).all()
 
 
-def test_a_perfect_generator_leaves_the_video_as_it_was(pipeline, video, sound, tmp_path):
+def test_a_perfect_generator_leaves_the_video_as_it_was(pipeline, video, sound, tmp_path, written):
     pipeline(cls=Copycat)(video, sound, tmp_path / "out.mp4", **FAST)
-    before, after = frames_of(video)[:23].astype(float), frames_of(tmp_path / "out.mp4").astype(float)
-    assert 10 * np.log10(255**2 / ((after - before) ** 2).mean()) > 40
+    before, after = frames_of(video)[:23].astype(float), np.stack(written).astype(float)
+    error = ((after - before) ** 2)[:, 56:86, 64:98].mean()
+    assert 10 * np.log10(255**2 / error) > 38
 
 
 def test_the_same_seed_gives_the_same_file(pipeline, video, sound, tmp_path):
@@ -112,8 +133,8 @@ def test_windows_per_call_change_no_result(pipeline, video, sound, tmp_path, opt
         p(video, sound, tmp_path / "out.mp4", **FAST, generator=generator, windows_per_call=n)
         crops.append(torch.stack(p.crops))
     assert p.calls == [3]
-    torch.testing.assert_close(crops[0], crops[1], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(crops[0], crops[2], rtol=1e-4, atol=1e-4)
+    for other in crops[1:]:
+        torch.testing.assert_close(crops[0], other, rtol=0, atol=1e-4 * crops[0].abs().max().item())
 
 
 def test_frames_without_a_face_pass_through_and_are_reported(pipeline, video, sound, tmp_path):
@@ -216,8 +237,11 @@ def test_faces_are_pasted_in_frame_order(pipeline, video, sound, tmp_path, monke
     """The paster smooths a colour over time, so it must see every frame, in order, and one video only."""
     matrices = []
     call = FacePaster.__call__
-    monkeypatch.setattr(
-        FacePaster, "__call__", lambda self, f, face, matrix: matrices.append(matrix[0, 2]) or call(self, f, face, matrix)
-    )
+
+    def record(self, frame, face, matrix):
+        matrices.append(matrix[0, 2])
+        return call(self, frame, face, matrix)
+
+    monkeypatch.setattr(FacePaster, "__call__", record)
     pipeline(place=lambda i: (70.0 + i / 4, 60.0))(video, sound, tmp_path / "out.mp4", **FAST)
     assert len(matrices) == 23 and matrices == sorted(matrices, reverse=True)
