@@ -28,7 +28,7 @@ from latentsync.files import atomic_path
 from latentsync.models.attention import PositionalEncoding
 from latentsync.models.unet import UNet3DConditionModel
 
-VERSION = 1  # raise it when the weights or files change, so that older sets are made anew
+VERSION = 2  # raise it when the weights or files change, so that older sets are made anew
 MARKER = "seeded.json"  # in an intact set: its version, size and seed
 
 CONFIGS = {"tiny": "seeded_tiny.yaml", "official": "stage2_512.yaml"}
@@ -37,7 +37,7 @@ WHISPER_DIMS = {
     "official": ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4),  # OpenAI's tiny.pt
 }
 VAE_LEVELS = {
-    "tiny": {"block_out_channels": (32, 32, 64, 64), "norm_num_groups": 16, "layers_per_block": 1},
+    "tiny": {"block_out_channels": (8, 16, 32, 32), "norm_num_groups": 8, "layers_per_block": 1},
     "official": {"block_out_channels": (128, 256, 512, 512), "norm_num_groups": 32, "layers_per_block": 2},
 }  # the latter is sd-vae-ft-mse
 
