@@ -54,8 +54,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    p = parser()
-    args = p.parse_intermixed_args(argv)
+    p, argv = parser(), sys.argv[1:] if argv is None else list(argv)
+    cut = argv.index("--") if "--" in argv else len(argv)  # after it, names may begin with a dash
+    args = p.parse_intermixed_args(argv[:cut])
+    args.inputs += argv[cut + 1 :]
     if len(args.inputs) not in (0, 2, 3):
         p.error("expected VIDEO AUDIO [OUT], or none of them for the demo")
     for name, value in zip(("video_path", "audio_path", "video_out_path"), args.inputs, strict=False):

@@ -187,9 +187,9 @@ def test_defaults_are_stage2_512():
 
 def test_seeded_tiny_differs_only_where_it_says():
     cfg = load_config(UNetConfig, UNET / "seeded_tiny.yaml")
-    assert cfg.data.resolution == 256
+    assert cfg.data.resolution == 128
     assert cfg.model.block_out_channels == [32, 64, 64, 64]
-    assert (cfg.model.layers_per_block, cfg.model.attention_head_dim) == (1, 4)
+    assert (cfg.model.layers_per_block, cfg.model.attention_head_dim) == (1, 2)
     assert (cfg.model.cross_attention_dim, cfg.model.norm_num_groups) == (32, 16)
     assert cfg.run == UNetConfig().run
 
