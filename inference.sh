@@ -4,4 +4,4 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=$(bash "$root/scripts/bootstrap.sh" --quick)
-exec "$python" "$root/scripts/launch.py" scripts.inference "$@"
+exec "$python" "$root/scripts/launch.py" scripts.inference --enable_deepcache "$@"
