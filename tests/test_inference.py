@@ -53,11 +53,12 @@ def test_without_arguments_it_is_the_demo():
 
 
 def test_public_command_line_parses():
-    args = inference.parse(
-        "--unet_config_path configs/unet/stage2_512.yaml --inference_ckpt_path checkpoints/latentsync_unet.pt "
-        "--inference_steps 20 --guidance_scale 1.5 --enable_deepcache --video_path v --audio_path a "
-        "--video_out_path o.mp4 --temp_dir temp --seed 1247".split()
-    )
+    line = """
+        --unet_config_path configs/unet/stage2_512.yaml --inference_ckpt_path checkpoints/latentsync_unet.pt
+        --inference_steps 20 --guidance_scale 1.5 --enable_deepcache --video_path v --audio_path a
+        --video_out_path o.mp4 --temp_dir temp --seed 1247
+    """
+    args = inference.parse(line.split())
     assert args.enable_deepcache and args.guidance_scale == 1.5
 
 

@@ -150,7 +150,9 @@ class TemporalTransformer(nn.Module):
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """x (b f, c, h, w) -> the same shape."""
         height = x.shape[2]
-        tokens = self.proj_in(rearrange(self.norm(x), "(b f) c h w -> (b h w) f c", f=frames))
+        tokens = rearrange(self.norm(x), "(b f) c h w -> (b h w) f c", f=frames)
+        # A linear layer on a strided view would copy its weight once for every pixel.
+        tokens = self.proj_in(tokens.contiguous())
         for block in self.transformer_blocks:
             tokens = block(tokens)
         tokens = rearrange(
