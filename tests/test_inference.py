@@ -14,6 +14,8 @@ from latentsync.media.ffmpeg import decode_frames
 from scripts import inference
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
+from .wav import read_wav, write_wav
+
 DEMO = [str(inference.DEMO_VIDEO), str(inference.DEMO_AUDIO)]
 
 
@@ -31,12 +33,8 @@ def no_official_weights(monkeypatch, cache):
 @pytest.fixture(scope="session")
 def short_sound(tmp_path_factory) -> str:
     """0.6 s of the demo's speech: 15 frames."""
-    import soundfile
-
-    samples, rate = soundfile.read(inference.DEMO_AUDIO)
-    path = tmp_path_factory.mktemp("sound") / "short.wav"
-    soundfile.write(path, samples[: int(0.6 * rate)], rate)
-    return str(path)
+    samples, rate = read_wav(inference.DEMO_AUDIO)
+    return str(write_wav(tmp_path_factory.mktemp("sound") / "short.wav", samples[: int(0.6 * rate)], rate))
 
 
 def test_positional_and_named_paths_mean_the_same():

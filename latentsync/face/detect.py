@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,7 @@ class MediaPipeDetector:
             self._mesh = FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=False)
             for graph in (*self._detectors, self._mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
+        self._has_meshed = False
 
     def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
         """The `limit` largest faces (None: all) of a (h, w, 3) uint8 RGB frame, largest box first."""
@@ -108,7 +109,9 @@ class MediaPipeDetector:
         square = cv2.resize(
             square, (MESH_INPUT, MESH_INPUT), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         )
-        meshes = self._mesh.process(square).multi_face_landmarks
+        with nullcontext() if self._has_meshed else _muted_stderr():  # the first face brings a native warning
+            meshes = self._mesh.process(square).multi_face_landmarks
+        self._has_meshed = bool(meshes) or self._has_meshed
         if not meshes:
             return None
         unit = np.array([(point.x, point.y) for point in meshes[0].landmark[:MESH_POINTS]], np.float64)

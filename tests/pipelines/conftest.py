@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from latentsync.build import build_pipeline
 from latentsync.config import UNetConfig, load_config
@@ -15,6 +14,7 @@ from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
 from ..golden_families import golden_rule
+from ..wav import write_wav
 
 WIDTH, HEIGHT = 160, 128
 RESOLUTION = 64
@@ -83,8 +83,7 @@ def write_video(path: Path, n_frames: int) -> Path:
 
 
 def write_sound(path: Path, seconds: float) -> Path:
-    soundfile.write(path, golden_rule().waveform("pipeline test", seconds), 16000)
-    return path
+    return write_wav(path, golden_rule().waveform("pipeline test", seconds))
 
 
 @pytest.fixture(scope="session")
