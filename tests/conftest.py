@@ -1,5 +1,6 @@
 """What every test module shares."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ MEDIA = Path(__file__).resolve().parents[2] / "shared/media"
 
 
 @pytest.fixture(scope="session")
-def media() -> Path:
-    """Folder of the real footage; skips the test where it is absent."""
-    if not MEDIA.is_dir():
-        pytest.skip(f"no real footage in {MEDIA}")
-    return MEDIA
+def footage() -> Callable[[str], Path]:
+    """A function from a file's name to its path among the real footage; skips the test where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (MEDIA / name).is_file():
+            pytest.skip(f"no {name} in {MEDIA}")
+        return MEDIA / name
+
+    return find
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -560,5 +560,5 @@ def test_inference_runs_ours_in_the_users_folder(checkout, tmp_path):
     done = shell('bash "$1/inference.sh" "a b.mp4" c.wav --seed 1', elsewhere, str(checkout))
     lines = done.stdout.splitlines()
     assert lines[0] == str(elsewhere), done.stderr
-    assert lines[1] == "['a b.mp4', 'c.wav', '--seed', '1']"
+    assert lines[1] == "['--enable_deepcache', 'a b.mp4', 'c.wav', '--seed', '1']"
     assert Path(lines[2]) == checkout / "marker.py"

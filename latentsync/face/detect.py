@@ -60,6 +60,8 @@ class MediaPipeDetector:
     a square and given to the face mesh, largest first, until `limit` meshes are found.
     """
 
+    _has_meshed = False  # a mesh was found before
+
     def __init__(self) -> None:
         from mediapipe.python.solutions.face_detection import FaceDetection
         from mediapipe.python.solutions.face_mesh import FaceMesh
@@ -72,7 +74,6 @@ class MediaPipeDetector:
             self._mesh = FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=False)
             for graph in (*self._detectors, self._mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
-        self._has_meshed = False
 
     def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
         """The `limit` largest faces (None: all) of a (h, w, 3) uint8 RGB frame, largest box first."""

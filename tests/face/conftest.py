@@ -1,16 +1,11 @@
-"""Smooth pictures, posed faces, and the real footage where it lies beside the checkout."""
+"""Smooth pictures and posed faces."""
 
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import pytest
 
-from latentsync import REPO_ROOT
 from latentsync.face.align import similarity, template
-
-MEDIA = REPO_ROOT.parent / "shared" / "media"
-DRAWN = REPO_ROOT / "assets" / "demo_video.mp4"
 
 
 def smooth_frame(height: int, width: int, *, seed: int = 0, cells: int = 8) -> np.ndarray:
@@ -40,16 +35,3 @@ def sampled_frames(path, *, step: int) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(capture.retrieve()[1][:, :, ::-1])
         index += 1
     capture.release()
-
-
-@pytest.fixture
-def footage():
-    """Path of a real video by name; skips the test where it is absent."""
-
-    def find(name: str):
-        path = DRAWN if name == DRAWN.name else MEDIA / name
-        if not path.is_file():
-            pytest.skip(f"no {name} beside the checkout")
-        return path
-
-    return find

@@ -1,18 +1,5 @@
-from pathlib import Path
-
 import psutil
 import pytest
-
-from latentsync import REPO_ROOT
-
-
-@pytest.fixture
-def footage() -> Path:
-    """The folder of real clips beside the checkout."""
-    folder = REPO_ROOT.parent / "shared" / "media"
-    if not folder.is_dir():
-        pytest.skip(f"no real footage in {folder}")
-    return folder
 
 
 @pytest.fixture(autouse=True)
