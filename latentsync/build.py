@@ -3,9 +3,12 @@
 import json
 import logging
 import os
+import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import psutil
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 
@@ -22,6 +25,8 @@ from latentsync.checkpoint import (
 )
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.errors import CheckpointError, ConfigError
+from latentsync.face.detect import FaceDetector, MediaPipeDetector
+from latentsync.face.insightface import InsightFaceDetector
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -31,7 +36,11 @@ from latentsync.whisper.audio2feature import ABUTTING, OVERLAPPING, Audio2Featur
 SCHEDULER_CONFIG = REPO_ROOT / "configs/scheduler_config.json"
 UNET_CONFIGS = REPO_ROOT / "configs/unet"
 OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
+DETECTORS = {"mediapipe": MediaPipeDetector, "insightface": InsightFaceDetector}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+if sys.platform != "win32":
+    import resource
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +72,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise ConfigError(f"dtype {name}: expected auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's allocator, else the process's largest resident size so far (without ffmpeg's)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -127,6 +146,7 @@ def build_pipeline(
     device: str = "auto",
     dtype: str = "auto",
     options: InferenceOptions | None = None,
+    detector: Callable[[], FaceDetector] = MediaPipeDetector,
 ) -> LipsyncPipeline:
     """Load every network that inference needs.
 
@@ -134,6 +154,7 @@ def build_pipeline(
         unet_path: weights; `ckpt.inference_ckpt_path` of the configuration, else checkpoints/latentsync_unet.pt.
             Whisper and VAE come from the same folder where it has them, else from where the configuration says.
         config_path: named in errors.
+        detector: makes the face detector of each run.
 
     Raises CheckpointError or ConfigError.
     """
@@ -166,6 +187,7 @@ def build_pipeline(
         unet,
         build_scheduler(),
         options=options,
+        detector=detector,
         resolution=cfg.data.resolution,
     )
 

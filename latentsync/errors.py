@@ -19,3 +19,7 @@ class CheckpointError(LatentSyncError):
 
 class ConfigError(LatentSyncError):
     """A configuration has an unknown key, a wrong type, or a combination that cannot work."""
+
+
+class MemoryLimitError(LatentSyncError):
+    """The device has too little memory for the chosen settings."""

@@ -48,6 +48,7 @@ class AlignedFace:
     frame: np.ndarray  # (h, w, 3) uint8 RGB
     pose: FacePose | None  # None: no face, the frame passes through
     crop: Tensor | None  # (3, r, r) uint8 RGB
+    run: int = 0  # frames of one run are consecutive and show one face: no cut, gap or jump between them
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@
 
 import argparse
 import json
-import resource
 import sys
 import time
 
 import torch
 
-from latentsync.build import DTYPES, choose_device
+from latentsync.build import DTYPES, choose_device, peak_memory
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.errors import LatentSyncError
 from latentsync.models.unet import UNet3DConditionModel
@@ -30,14 +29,6 @@ def random_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> UN
         if name.endswith("pos_encoder.pe"):
             buffer.zero_()
     return unet.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU's allocator, else the process's largest resident size so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def wait(device: torch.device) -> None:

@@ -4,20 +4,31 @@
 """
 
 import argparse
+import json
 import logging
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from latentsync import REPO_ROOT
-from latentsync.build import OFFICIAL_UNET, build_pipeline, cache_folder, default_config
+from latentsync.build import (
+    DETECTORS,
+    OFFICIAL_UNET,
+    build_pipeline,
+    cache_folder,
+    choose_device,
+    default_config,
+    peak_memory,
+)
 from latentsync.config import as_config, load_config
-from latentsync.errors import LatentSyncError
+from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.media.ffmpeg import probe, probe_audio
-from latentsync.pipelines.lipsync_pipeline import LipsyncReport
+from latentsync.pipelines.lipsync_pipeline import LOOPS, TAILS
+from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
@@ -28,29 +39,63 @@ DEMO_AUDIO = REPO_ROOT / "assets/demo_audio.wav"
 def parser() -> argparse.ArgumentParser:
     """The command line; flags of the public version keep their names."""
     p = argparse.ArgumentParser(prog="inference", description="Make the lips of a video follow a sound.")
-    p.add_argument("inputs", nargs="*", metavar="VIDEO AUDIO [OUT]", help="short for the three *_path flags")
-    p.add_argument("--video_path", help="any video ffmpeg reads (default: the demo's)")
-    p.add_argument("--audio_path", help="any file with sound, also a video (default: the demo's)")
-    p.add_argument("--video_out_path", help="an .mp4 (default: video_out.mp4 here)")
-    p.add_argument("--unet_config_path", help="default: the one that fits the checkpoint")
-    p.add_argument("--inference_ckpt_path", help="U-Net weights (default: checkpoints/latentsync_unet.pt)")
-    p.add_argument("--inference_steps", type=int, default=20, help="20-50: more is better and slower (%(default)s)")
-    p.add_argument(
-        "--guidance_scale", type=float, default=1.5, help="1-3: more is in better sync, less steady (%(default)s)"
-    )
-    p.add_argument("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
-    p.add_argument("--temp_dir", help="parent of temporary folders (default: the system's)")
-    p.add_argument(
+    add = p.add_argument
+    add("inputs", nargs="*", metavar="VIDEO AUDIO [OUT]", help="short for the three *_path flags")
+    add("--video_path", help="any video ffmpeg reads (default: the demo's)")
+    add("--audio_path", help="any file with sound, also a video (default: the demo's)")
+    add("--video_out_path", help="an .mp4, .mov or .mkv (default: video_out.mp4 here)")
+
+    group = p.add_argument_group("quality and speed")
+    add = group.add_argument
+    add("--inference_steps", type=int, default=20, help="20-50: more is better and slower (%(default)s)")
+    add("--guidance_scale", type=float, default=1.5, help="1-3: more is in better sync, less steady (%(default)s)")
+    add("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
+    add(
         "--enable_deepcache",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="reuse deep features in two of three steps: twice as fast, slightly different",
     )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (%(default)s)")
-    p.add_argument("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-    p.add_argument("--debug", action="store_true", help="tracebacks and more messages")
+    add("--windows_per_call", type=int, default=1, help="windows at once: faster on a big GPU (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (%(default)s)")
+    add("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")
+
+    group = p.add_argument_group("what is shown")
+    add = group.add_argument
+    add("--face", default="largest", help="whose lips: largest, an index from left to right, or x,y (%(default)s)")
+    add("--face_detector", choices=sorted(DETECTORS), default="mediapipe", help="%(default)s")
+    add("--fps", default="25", help="of the output: a rate, or source for the video's own (%(default)s)")
+    add("--loop", choices=LOOPS, default="pingpong", help="where the sound outlasts the video (%(default)s)")
+    add("--tail", choices=TAILS, default="cut", help="where the video outlasts the sound (%(default)s)")
+
+    group = p.add_argument_group("the file")
+    add = group.add_argument
+    add("--crf", type=int, default=18, help="quality, lower is better and larger (%(default)s)")
+    add("--preset", default="medium", help="the encoder's speed (%(default)s)")
+    add("--codec", default="libx264", help="any video encoder of ffmpeg (%(default)s)")
+
+    group = p.add_argument_group("weights and the run")
+    add = group.add_argument
+    add("--inference_ckpt_path", help="U-Net weights (default: checkpoints/latentsync_unet.pt)")
+    add("--unet_config_path", help="default: the one that fits the weights")
+    add("--temp_dir", help="parent of temporary folders (default: the system's)")
+    add("--json", action="store_true", help="print the report as one JSON object")
+    add("--quiet", action="store_true", help="no progress bar")
+    add("--debug", action="store_true", help="tracebacks and more messages")
     return p
+
+
+def parse_rate(text: str) -> Fraction | None:
+    """Frames per second; None for "source". Raises ConfigError."""
+    if text == "source":
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 1 <= rate <= 240:
+        raise ConfigError(f"--fps {text}: expected source or a rate from 1 to 240, such as 25 or 30000/1001")
+    return rate
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,8 +110,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.video_path = args.video_path or DEMO_VIDEO
     args.audio_path = args.audio_path or DEMO_AUDIO
     args.video_out_path = args.video_out_path or "video_out.mp4"
-    if not 1 <= args.inference_steps <= 1000:
-        p.error("--inference_steps: expected 1 to 1000")
+    for name, low, high in (("inference_steps", 1, 1000), ("windows_per_call", 1, 256), ("crf", 0, 63)):
+        if not low <= getattr(args, name) <= high:
+            p.error(f"--{name}: expected {low} to {high}")
     return args
 
 
@@ -94,10 +140,13 @@ def choose_checkpoint(path: str | None) -> Path:
 def main(config, args: argparse.Namespace) -> LipsyncReport:
     """Run one job. `config` is a loaded configuration, `args` a namespace with the public version's names.
 
-    Newer names (device, dtype, quiet, unet_config_path) may be absent. Raises LatentSyncError.
+    Newer names may be absent: they have the command line's defaults. Raises LatentSyncError.
     """
-    cfg = as_config(UNetConfig, config, source=str(getattr(args, "unet_config_path", None) or "config"))
-    probe(args.video_path)
+    args = argparse.Namespace(**(vars(parser().parse_args([])) | vars(args)))
+    config_path = args.unet_config_path or "the configuration"
+    cfg = as_config(UNetConfig, config, source=str(config_path))
+    rate = parse_rate(args.fps)
+    probe(args.video_path)  # bad input is told before gigabytes are loaded
     probe_audio(args.audio_path)
     if args.seed != -1:
         torch.manual_seed(args.seed)
@@ -107,12 +156,13 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
     pipeline = build_pipeline(
         cfg,
         args.inference_ckpt_path,
-        config_path=getattr(args, "unet_config_path", None) or "the configuration",
-        device=getattr(args, "device", "auto"),
-        dtype=getattr(args, "dtype", "auto"),
+        config_path=config_path,
+        device=args.device,
+        dtype=args.dtype,
+        detector=DETECTORS[args.face_detector],
     )
     print(f"Running on {pipeline.device}, {pipeline.unet.dtype}", file=sys.stderr)
-    with tqdm(unit=" frames", disable=getattr(args, "quiet", False), dynamic_ncols=True) as bar:
+    with tqdm(unit=" frames", disable=args.quiet, dynamic_ncols=True) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -123,13 +173,46 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
             audio_path=args.audio_path,
             video_out_path=args.video_out_path,
             num_frames=cfg.data.num_frames,
+            video_fps=rate,
             num_inference_steps=args.inference_steps,
             guidance_scale=args.guidance_scale,
             mask_image_path=cfg.data.mask_image_path or None,
-            temp_dir=getattr(args, "temp_dir", None),
-            cache_interval=3 if getattr(args, "enable_deepcache", False) else 1,
+            temp_dir=args.temp_dir,
+            face=args.face,
+            loop=args.loop,
+            tail=args.tail,
+            crf=args.crf,
+            preset=args.preset,
+            codec=args.codec,
+            cache_interval=3 if args.enable_deepcache else 1,
+            windows_per_call=args.windows_per_call,
             progress=progress,
         )
+
+
+def summary(report: LipsyncReport, out: str, seconds: float, peak_bytes: int) -> dict:
+    """The report as plain data."""
+    return {
+        "video_out_path": str(out),
+        "frames": report.frames,
+        "tail_frames": report.tail,
+        "faceless": report.faceless,
+        "seconds": round(seconds, 2),
+        "frames_per_second": round(report.frames / seconds, 2),
+        "stages": {
+            name: {"seconds": round(busy, 2), "frames_per_second": round(report.frames / busy, 2) if busy else None}
+            for name, busy in report.seconds.items()
+        },
+        "peak_memory_mb": round(peak_bytes / 1e6),
+    }
+
+
+def show(content: dict) -> None:
+    print(f"{content['video_out_path']}: {content['frames']} frames in {content['seconds']:.1f} s")
+    for first, last in content["faceless"]:
+        print(f"no face in frames {first}-{last}: passed through unchanged")
+    stages = ", ".join(f"{name} {stage['seconds']:.1f}" for name, stage in content["stages"].items())
+    print(f"busy seconds (stages overlap): {stages}; peak memory {content['peak_memory_mb']} MB")
 
 
 def cli(argv: list[str] | None = None) -> int:
@@ -145,10 +228,15 @@ def cli(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     seconds = time.perf_counter() - started
-    print(f"{args.video_out_path}: {report.frames} frames in {seconds:.1f} s")
-    for first, last in report.faceless:
-        print(f"no face in frames {first}-{last}: passed through unchanged")
+    content = summary(report, args.video_out_path, seconds, peak_memory(choose_device(args.device)))
+    if args.json:
+        print(json.dumps(content))
+    else:
+        show(content)
     return 0
 
 

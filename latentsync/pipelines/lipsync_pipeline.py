@@ -3,9 +3,9 @@
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,47 +15,33 @@ from torch import Tensor
 
 from latentsync.diffusion import latents as lat
 from latentsync.diffusion.sampler import StepCallback, denoise
-from latentsync.errors import ConfigError, MediaError, NoFaceError
+from latentsync.errors import ConfigError, MemoryLimitError, NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detect import FaceDetector, MediaPipeDetector
 from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import FacePaster, paste_crop
+from latentsync.face.track import FaceChoice, parse_face
 from latentsync.media.ffmpeg import VideoWriter, decode_audio, decode_frames, probe
+from latentsync.media.loop import looped_frames
 from latentsync.media.stream import map_ahead, prefetch
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
-from latentsync.types import AlignedFace, SyncedFace, Window
+from latentsync.types import AlignedFace, SyncedFace, VideoInfo, Window
 from latentsync.whisper.audio2feature import Audio2Feature
 
-from .windows import cut_windows
+from .faces import align_faces
+from .inbetween import key_step, sync_keys
+from .report import LipsyncReport, Stopwatch
+from .windows import Item, cut_windows
 
 SAMPLE_RATE = 16000  # Hz, what the audio encoder hears
 FRAME_RATE = 25  # Hz, what the networks were trained on
 
-#: Where a video ends this many frames before its sound, its last frame is held.
-MAX_HELD_FRAMES = 12
+LOOPS = ("pingpong", "loop", "freeze", "cut")
+TAILS = ("cut", "keep")
 
 #: Aligned frames waiting for the networks, and generated ones waiting for the encoder.
 DEPTH = 16
-
-
-@dataclass
-class LipsyncReport:
-    """What a run did."""
-
-    frames: int = 0
-    faceless: list[tuple[int, int]] = field(default_factory=list)  # first and last output frame of each gap
-
-    def pass_frame(self) -> None:
-        """The frame that comes next has no face."""
-        if self.faceless and self.faceless[-1][1] == self.frames - 1:
-            self.faceless[-1] = (self.faceless[-1][0], self.frames)
-        else:
-            self.faceless.append((self.frames, self.frames))
-
-    @property
-    def n_faceless(self) -> int:
-        return sum(last - first + 1 for first, last in self.faceless)
 
 
 def frame_count(n_samples: int, rate: Fraction, *, exact: bool = True) -> int:
@@ -109,7 +95,7 @@ class LipsyncPipeline:
         audio_path: str | Path,
         video_out_path: str | Path,
         num_frames: int = 16,
-        video_fps: int = FRAME_RATE,
+        video_fps: int | Fraction | None = FRAME_RATE,
         audio_sample_rate: int = SAMPLE_RATE,
         height: int | None = None,
         width: int | None = None,
@@ -123,47 +109,58 @@ class LipsyncPipeline:
         callback: StepCallback | None = None,
         callback_steps: int = 1,
         *,
+        face: str = "largest",
+        loop: str = "pingpong",
+        tail: str = "cut",
+        crf: int = 18,
+        preset: str = "medium",
+        codec: str = "libx264",
         cache_interval: int = 1,
         windows_per_call: int = 1,
         progress: Callable[[int, int], None] | None = None,
         **ignored,
     ) -> LipsyncReport:
-        """Make the lips of `video_path` follow `audio_path`, at 25 frames/s, as long as the sound.
+        """Make the lips of `video_path` follow `audio_path`.
 
         Args:
             num_frames: frames of a window, 1...24 with motion modules.
+            video_fps: of the output, at a constant rate; None is the source's average.
             height, width: equal, a multiple of 8; the pipeline's resolution if None.
             guidance_scale: 1 or less switches guidance off.
             weight_dtype: accepted for old callers; the networks' own dtypes count.
             temp_dir: parent of the temporary folder, the system's if None; nothing else in it is touched.
             generator: of all random numbers; torch's default one if None.
             callback: called with (step, time step, latents) at every `callback_steps`-th step.
+            face: whose lips: "largest", an index counted from the left, or "x,y" in pixels.
+            loop: where the sound outlasts the video: "pingpong", "loop", "freeze" or "cut".
+            tail: where the video outlasts the sound: "cut", or "keep" its other frames, with silence.
+            crf, preset, codec: of the encoder.
             cache_interval: 1 is exact, 3 reuses deep features as DeepCache does.
             windows_per_call: windows stacked in one call of the networks.
             progress: called with (frames done, frames in all).
 
-        Raises MediaError, NoFaceError or ConfigError; then `video_out_path` is what it was before.
+        Raises MediaError, NoFaceError, ConfigError or MemoryLimitError; then `video_out_path` is what it was.
         """
         resolution = self._resolution(height, width)
-        if video_fps != FRAME_RATE or audio_sample_rate != SAMPLE_RATE:
+        choice = parse_face(face)
+        _require_one_of("loop", loop, LOOPS)
+        _require_one_of("tail", tail, TAILS)
+        if audio_sample_rate != SAMPLE_RATE:
             raise ConfigError(
-                f"expected video_fps {FRAME_RATE} and audio_sample_rate {SAMPLE_RATE}, got {video_fps} and "
-                f"{audio_sample_rate}; leave both out: any input rate is converted"
+                f"expected audio_sample_rate {SAMPLE_RATE}, got {audio_sample_rate}; leave it out, any sound is "
+                "converted"
             )
-        rate = Fraction(video_fps)
+        mask = fixed_mask(resolution, mask_image_path)
         info = probe(video_path)
+        rate = info.rate if video_fps is None else Fraction(video_fps).limit_denominator(1_000_000)
         if temp_dir is not None:
             Path(temp_dir).mkdir(parents=True, exist_ok=True)
+        clock = Stopwatch()
         with tempfile.TemporaryDirectory(prefix="latentsync-", dir=temp_dir) as folder:
-            samples = decode_audio(Path(audio_path), Path(folder), sample_rate=audio_sample_rate)
+            with clock("sound"):
+                samples = decode_audio(Path(audio_path), Path(folder), sample_rate=audio_sample_rate)
             total = frame_count(len(samples), rate, exact=self.options.exact_frame_count)
-            if info.duration_s is not None and total > info.duration_s * rate + MAX_HELD_FRAMES:
-                raise too_short(info.path, info.duration_s, total, rate)
-
-            mask = fixed_mask(resolution, mask_image_path)
-            frames = hold_last(decode_frames(info, rate, n_frames=total), total, info.path, rate)
-            faces = prefetch(self._align(frames, resolution), DEPTH)
-            audio = self.audio_encoder.stream(samples, total, rate)
+            frames = self._frames(info, rate, total, loop, tail, Path(folder))
             settings = {
                 "steps": num_inference_steps,
                 "guidance_scale": guidance_scale,
@@ -171,31 +168,45 @@ class LipsyncPipeline:
                 "cache_interval": cache_interval,
                 "callback": every(callback_steps, callback),
             }
-            report = LipsyncReport()
+
+            def sync(items: Iterable[Item]) -> Iterator[SyncedFace]:
+                breaks = self.options.fill_windows
+                windows = cut_windows(items, num_frames, fill=self.options.fill_windows, breaks=breaks)
+                return self._sync(windows, mask, windows_per_call, generator, settings, clock)
+
+            report = LipsyncReport(seconds=clock.seconds)
             writer = VideoWriter(
-                Path(video_out_path), info.width, info.height, rate, audio=Path(audio_path)
+                Path(video_out_path),
+                info.width,
+                info.height,
+                rate,
+                audio=Path(audio_path),
+                crf=crf,
+                preset=preset,
+                codec=codec,
+                pad_audio=tail == "keep",
             )
-            with writer, closing(faces):
-                windows = cut_windows(
-                    zip(faces, audio, strict=True),
-                    num_frames,
-                    fill=self.options.fill_windows,
-                    breaks=self.options.fill_windows,
-                )
-                synced = self._sync(windows, mask, windows_per_call, generator, settings)
-                with closing(map_ahead(self._paster(mask), synced, DEPTH)) as pasted:
-                    for frame, has_face in pasted:
-                        if not has_face:
-                            report.pass_frame()
-                        writer.write(frame)
-                        report.frames += 1
-                        if progress is not None:
-                            progress(report.frames, total)
+            with closing(frames), writer:
+                decoded = clock.each("decode", frames)
+                aligned = self._align(islice(decoded, total), resolution, choice, rate, clock)
+                with closing(prefetch(aligned, DEPTH)) as faces:
+                    audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
+                    synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
+                    with closing(map_ahead(self._paster(mask, clock), synced, DEPTH)) as pasted:
+                        for frame, has_face in pasted:
+                            with clock("encode"):
+                                writer.write(frame)
+                            report.add(has_face=has_face)
+                            if progress is not None:
+                                progress(report.frames, total)
                 if report.n_faceless == report.frames:
                     raise NoFaceError(
-                        f"{video_path}: no face found in any of {report.frames} frames; expected a face of at "
-                        "least 50 by 80 pixels, turned towards the camera"
+                        f"{video_path}: no face found in any of {report.frames} frames; expected a face that is "
+                        "turned towards the camera and not too small"
                     )
+                for _, frame in decoded:  # the tail that is kept
+                    writer.write(frame)
+                    report.tail += 1
             return report
 
     def _resolution(self, height: int | None, width: int | None) -> int:
@@ -207,23 +218,36 @@ class LipsyncPipeline:
             )
         return resolution
 
-    def _align(self, frames: Iterable[np.ndarray], resolution: int) -> Iterator[AlignedFace]:
-        """Detect and cut out the face of each frame (h, w, 3) uint8 RGB."""
+    @staticmethod
+    def _frames(
+        info: VideoInfo, rate: Fraction, total: int, loop: str, tail: str, folder: Path
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Source numbers and frames: `total` of them, fewer where the video is cut short, more where its tail stays."""
+        lasts = info.duration_s is None or info.duration_s * rate >= total
+        if loop == "cut" or (tail == "keep" and lasts):
+            limit = None if tail == "keep" else total
+            with closing(decode_frames(info, rate, n_frames=limit)) as frames:
+                yield from enumerate(frames)
+        else:
+            yield from looped_frames(info, rate, total, loop, folder)
+
+    def _align(
+        self,
+        frames: Iterable[tuple[int, np.ndarray]],
+        resolution: int,
+        choice: FaceChoice,
+        rate: Fraction,
+        clock: Stopwatch,
+    ) -> Iterator[AlignedFace]:
+        """The aligned face of each frame; runs in a thread of its own, to which the detector belongs."""
         with closing(self.detector()) as detector:
             aligner = FaceAligner(
                 resolution,
                 reference=not self.options.precise_alignment,
                 alignment_points=detector.alignment_points,
             )
-            for index, frame in enumerate(frames):
-                found = detector(frame)
-                if found:
-                    pose = aligner.pose(found[0].landmarks)
-                    yield AlignedFace(index, frame, pose, aligner.crop(frame, pose.matrix))
-                elif self.options.pass_faceless:
-                    yield AlignedFace(index, frame, None, None)
-                else:
-                    raise NoFaceError(f"no face found in frame {index}; remove it or allow frames to pass through")
+            aligned = align_faces(frames, aligner, detector, choice=choice, rate=rate, options=self.options)
+            yield from clock.each("decode and align", aligned)
 
     def _sync(
         self,
@@ -232,6 +256,7 @@ class LipsyncPipeline:
         windows_per_call: int,
         generator: torch.Generator | None,
         settings: dict,
+        clock: Stopwatch,
     ) -> Iterator[SyncedFace]:
         """Run the networks; frames come out in order, and one without a face waits for nothing after it."""
         generator = generator or self._default_generator()
@@ -241,7 +266,9 @@ class LipsyncPipeline:
 
         def run() -> Iterator[SyncedFace]:
             if batch:
-                yield from self.sync_windows(batch, mask, noise, generator, **settings)
+                with clock("networks"), memory_errors(len(batch), mask.shape[-1]):
+                    synced = self.sync_windows(batch, mask, noise, generator, **settings)
+                yield from synced
                 batch.clear()
 
         for item in windows:
@@ -319,39 +346,37 @@ class LipsyncPipeline:
             return torch.default_generator
         return torch.cuda.default_generators[self.device.index or 0]
 
-    def _paster(self, mask: Tensor) -> Callable[[SyncedFace], tuple[np.ndarray, bool]]:
+    def _paster(self, mask: Tensor, clock: Stopwatch) -> Callable[[SyncedFace], tuple[np.ndarray, bool]]:
         """A function that puts a face back: the frame (h, w, 3) uint8 RGB, and whether it has one."""
         paste = FacePaster(mask) if self.options.paste_mouth_only else paste_crop
 
         def put_back(face: SyncedFace) -> tuple[np.ndarray, bool]:
             if face.pose is None:
                 return face.frame, False
-            return paste(face.frame, face.crop, face.pose.matrix), True
+            with clock("paste"):
+                return paste(face.frame, face.crop, face.pose.matrix), True
 
         return put_back
 
 
-def hold_last(
-    frames: Iterable[np.ndarray], total: int, path: Path, rate: Fraction
-) -> Iterator[np.ndarray]:
-    """Exactly `total` frames: the last one is held for up to MAX_HELD_FRAMES where the video ends early."""
-    count, last = 0, None
-    for last in frames:
-        yield last
-        count += 1
-        if count == total:
-            return
-    if total - count > MAX_HELD_FRAMES:
-        raise too_short(path, count / float(rate), total, rate)
-    for _ in range(total - count):
-        yield last
+@contextmanager
+def memory_errors(windows: int, resolution: int) -> Iterator[None]:
+    """Turn the allocators' errors into one that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        remedy = "--windows_per_call 1" if windows > 1 else "--dtype fp16 or a configuration of 256 pixels"
+        raise MemoryLimitError(
+            f"out of memory with {windows} window{'s' if windows > 1 else ''} of {resolution} pixels in a call; "
+            f"free some or use {remedy}"
+        ) from error
 
 
-def too_short(path: Path, duration_s: float, total: int, rate: Fraction) -> MediaError:
-    return MediaError(
-        f"{path}: expected a video at least as long as the sound ({total / float(rate):.2f} s), got "
-        f"{duration_s:.2f} s; shorten the sound or give a longer video"
-    )
+def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} {value}: expected {', '.join(choices)}")
 
 
 def every(steps: int, callback: StepCallback | None) -> StepCallback | None:

@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.types import AlignedFace, FacePose, Window
-
-#: Boxes of one face in consecutive frames overlap by more than this (intersection over union).
-MIN_OVERLAP = 0.3
+from latentsync.types import AlignedFace, Window
 
 #: Stands for a frame that is out already.
 NO_FRAME = np.empty((0, 0, 3), np.uint8)
@@ -19,26 +16,19 @@ NO_FRAME = np.empty((0, 0, 3), np.uint8)
 Item = tuple[AlignedFace, Tensor]
 
 
-def same_face(before: FacePose, after: FacePose) -> bool:
-    """Whether two poses of consecutive frames belong to one face, judged by the overlap of their landmarks' boxes."""
-    (a0, a1), (b0, b1) = ((p.landmarks.min(axis=0), p.landmarks.max(axis=0)) for p in (before, after))
-    shared = np.clip(np.minimum(a1, b1) - np.maximum(a0, b0), 0, None).prod()
-    return shared > MIN_OVERLAP * ((a1 - a0).prod() + (b1 - b0).prod() - shared)
-
-
 def cut_windows(
     items: Iterable[Item], size: int = 16, *, fill: bool = True, breaks: bool = True
 ) -> Iterator[Window | AlignedFace]:
     """Windows of `size` consecutive frames of one face; frames without one come out alone, in their place.
 
-    A window ends early where the face is lost or, with `breaks`, changes (a cut, another person), and at the
-    end. With `fill` such a rest is completed by the frames before it in its run, or by its own mirror image
-    where the run is shorter than a window; without, it is a shorter window.
+    A window ends early where the face is lost or, with `breaks`, another run begins, and at the end. With `fill`
+    such a rest is completed by the frames before it in its run, or by its own mirror image where the run is
+    shorter than a window; without, it is a shorter window.
     """
     run: list[Item] = []  # the run's last frames: at most `size` done ones, then the pending ones
     pending = 0
     for face, audio in items:
-        if run and (face.pose is None or (breaks and not same_face(run[-1][0].pose, face.pose))):
+        if run and (face.pose is None or (breaks and face.run != run[-1][0].run)):
             if pending:
                 yield _rest(run, pending, size, fill)
             run, pending = [], 0

@@ -8,14 +8,14 @@ from latentsync.pipelines.windows import cut_windows
 from latentsync.types import AlignedFace, FacePose, Window
 
 
-def item(index: int, x: float | None = 0.0) -> tuple[AlignedFace, torch.Tensor]:
-    """Frame `index` with a face at `x`, or without one."""
+def item(index: int, run: int | None = 0) -> tuple[AlignedFace, torch.Tensor]:
+    """Frame `index` with a face of run `run`, or without one."""
     frame = np.full((4, 4, 3), index % 256, np.uint8)
-    if x is None:
+    if run is None:
         return AlignedFace(index, frame, None, None), torch.tensor([index])
-    landmarks = np.array([[x, 0], [x + 10, 10]], np.float32)
+    pose = FacePose(np.eye(2, 3), np.zeros((1, 2), np.float32))
     crop = torch.full((3, 2, 2), index % 256, dtype=torch.uint8)
-    return AlignedFace(index, frame, FacePose(np.eye(2, 3), landmarks), crop), torch.tensor([index])
+    return AlignedFace(index, frame, pose, crop, run), torch.tensor([index])
 
 
 def indices(window: Window) -> list[int]:
@@ -61,17 +61,12 @@ def test_a_frame_without_a_face_ends_the_window_and_passes_in_its_place():
     assert 4 not in indices(a) and not {0, 1} & set(indices(d))
 
 
-def test_another_face_begins_another_window():
-    items = [item(i, 0.0) for i in range(5)] + [item(i, 100.0) for i in range(5, 8)]
+def test_another_run_begins_another_window():
+    items = [item(i, 0) for i in range(5)] + [item(i, 1) for i in range(5, 8)]
     windows = list(cut_windows(items, 4))
     assert kept(windows) == list(range(8))
     assert all(set(indices(w)) <= set(range(5)) or set(indices(w)) <= {5, 6, 7} for w in windows)
     assert [len(w.faces) for w in cut_windows(items, 4, breaks=False)] == [4, 4]
-
-
-def test_a_drifting_face_is_one_face():
-    windows = list(cut_windows([item(i, 3.0 * i) for i in range(8)], 4))
-    assert [w.keep for w in windows] == [slice(0, 4)] * 2
 
 
 def test_frames_that_are_out_are_not_held():
