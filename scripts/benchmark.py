@@ -1,21 +1,59 @@
-"""Measure what the networks cost on this machine.
+"""Measure what the parts cost on this machine.
 
     python -m scripts.benchmark unet --config configs/unet/stage2.yaml --dtype bf16
+    python -m scripts.benchmark pipeline VIDEO AUDIO --preset veryfast
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 
-from latentsync.build import DTYPES, choose_device, peak_memory
+from latentsync.build import DTYPES, build_pipeline, choose_device, default_config, peak_memory
 from latentsync.config import UNetConfig, load_config, model_config
+from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.types import SyncedFace
+from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, seeded_weights, show, summary
 
 TOKENS = 50  # audio tokens of a frame with Whisper tiny
+
+
+class WithoutNetworks(LipsyncPipeline):
+    """Everything but the networks: the generated face is the frame's own."""
+
+    def sync_windows(self, windows, mask, noise, generator, **settings):
+        return [
+            SyncedFace(face.index, face.frame, face.pose, to_pixel_values(face.crop))
+            for window in windows
+            for face in window.faces[window.keep]
+        ]
+
+
+def benchmark_pipeline(args: argparse.Namespace) -> dict:
+    """One whole run; the networks are left out, or the ones that `--weights` names."""
+    unet_path = Path(args.weights) if args.weights else seeded_weights()
+    config = args.config or default_config(unet_path)
+    cfg = load_config(UNetConfig, config, [f"data.resolution={args.resolution}"] if args.resolution else [])
+    built = build_pipeline(cfg, unet_path, config_path=config, device=args.device, dtype=args.dtype)
+    if not args.weights:
+        built = WithoutNetworks(
+            built.vae, built.audio_encoder, built.unet, built.scheduler, resolution=cfg.data.resolution
+        )
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.mp4"
+        report = built(args.video, args.audio, out, preset=args.preset, windows_per_call=args.windows)
+    seconds = time.perf_counter() - started
+    return {"video": str(args.video), "preset": args.preset, "resolution": cfg.data.resolution} | summary(
+        report, str(args.video), seconds, peak_memory(built.device)
+    )
 
 
 def random_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> UNet3DConditionModel:
@@ -37,14 +75,16 @@ def wait(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def benchmark_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype, windows: int, repeats: int) -> dict:
-    """Seconds of one forward pass (fastest of `repeats` after a warm-up) and peak memory."""
+def benchmark_unet(args: argparse.Namespace) -> dict:
+    """Seconds of one forward pass (fastest of `--repeats` after a warm-up) and peak memory."""
+    cfg, device = load_config(UNetConfig, args.config or "configs/unet/stage2.yaml"), choose_device(args.device)
+    dtype = DTYPES.get(args.dtype, torch.float32)
     unet = random_unet(cfg, device, dtype)
     side, frames = cfg.data.resolution // 8, cfg.data.num_frames
-    sample = torch.randn(windows, cfg.model.in_channels, frames, side, side, device=device, dtype=dtype)
-    audio = torch.randn(windows, frames, TOKENS, cfg.model.cross_attention_dim, device=device, dtype=dtype)
+    sample = torch.randn(args.windows, cfg.model.in_channels, frames, side, side, device=device, dtype=dtype)
+    audio = torch.randn(args.windows, frames, TOKENS, cfg.model.cross_attention_dim, device=device, dtype=dtype)
     seconds = []
-    for _ in range(repeats + 1):
+    for _ in range(args.repeats + 1):
         wait(device)
         started = time.perf_counter()
         unet(sample, 500, audio)
@@ -62,19 +102,30 @@ def benchmark_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype, wi
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["unet"])
-    parser.add_argument("--config", default="configs/unet/stage2.yaml")
+    parser.add_argument("what", choices=["unet", "pipeline"])
+    parser.add_argument("video", nargs="?", default=DEMO_VIDEO)
+    parser.add_argument("audio", nargs="?", default=DEMO_AUDIO)
+    parser.add_argument("--config", help="default: stage2 (unet), the weights' own (pipeline)")
+    parser.add_argument("--weights", help="pipeline: a U-Net file; without it the networks are left out")
+    parser.add_argument("--resolution", type=int, help="pipeline: of the faces, instead of the configuration's")
+    parser.add_argument("--preset", default="medium", help="pipeline: of the encoder")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="memory is that of the process: one at a time")
+    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--windows", type=int, default=1, help="clips in one call")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="unet: timed passes")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     try:
-        cfg, device = load_config(UNetConfig, args.config), choose_device(args.device)
+        content = (benchmark_unet if args.what == "unet" else benchmark_pipeline)(args)
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(benchmark_unet(cfg, device, DTYPES[args.dtype], args.windows, args.repeats)))
+    if args.json or args.what == "unet":
+        print(json.dumps(content))
+    else:
+        show(content)
+        for name, stage in content["stages"].items():
+            print(f"{name:18}{stage['seconds']:8.2f} s {stage['frames_per_second'] or 0:8.1f} frames/s")
     return 0
 
 
