@@ -33,6 +33,17 @@ class VideoInfo:
 
 
 @dataclass(frozen=True)
+class TrackedFace:
+    """A frame and, where it has one, the chosen face; landmarks and points are None where the track is."""
+
+    index: int  # source frame number
+    frame: np.ndarray  # (h, w, 3) uint8 RGB
+    track: int | None  # counts from 0; None: no face, the frame passes through
+    landmarks: np.ndarray | None  # (n, 2) float32 frame pixels, as found or bridged
+    points: np.ndarray | None  # (3, 2) float32 frame pixels: left brow, right brow, nose; smoothed over time
+
+
+@dataclass(frozen=True)
 class FacePose:
     """Enough to crop a face and to put it back."""
 
