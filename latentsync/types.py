@@ -29,6 +29,9 @@ class VideoInfo:
     pixel_format: str  # ffmpeg's name, e.g. "yuv420p10le"
     color_matrix: str | None = None  # ffmpeg's name, e.g. "bt709"; None where untagged
     color_range: str | None = None  # "tv" or "pc"; None where untagged
+    color_primaries: str | None = None  # ffmpeg's name, e.g. "bt709"; None where untagged or unusual
+    hdr: str | None = None  # the transfer function of HDR: "smpte2084" (PQ) or "arib-std-b67" (HLG)
+    interlaced: bool = False
     audio: AudioInfo | None = None
 
 
