@@ -29,7 +29,21 @@ class VideoInfo:
     pixel_format: str  # ffmpeg's name, e.g. "yuv420p10le"
     color_matrix: str | None = None  # ffmpeg's name, e.g. "bt709"; None where untagged
     color_range: str | None = None  # "tv" or "pc"; None where untagged
+    color_primaries: str | None = None  # ffmpeg's name, e.g. "bt709"; None where untagged or unusual
+    hdr: str | None = None  # the transfer function of HDR: "smpte2084" (PQ) or "arib-std-b67" (HLG)
+    interlaced: bool = False
     audio: AudioInfo | None = None
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A frame and, where it has one, the chosen face; landmarks and points are None where the track is."""
+
+    index: int  # source frame number
+    frame: np.ndarray  # (h, w, 3) uint8 RGB
+    track: int | None  # counts from 0; None: no face, the frame passes through
+    landmarks: np.ndarray | None  # (n, 2) float32 frame pixels, as found or bridged
+    points: np.ndarray | None  # (3, 2) float32 frame pixels: left brow, right brow, nose; smoothed over time
 
 
 @dataclass(frozen=True)

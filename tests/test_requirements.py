@@ -22,7 +22,7 @@ DISTRIBUTIONS = {  # import name -> distribution, where they differ
     "whisper": "openai-whisper",
     "yaml": "pyyaml",
 }
-OPTIONAL: set[str] = set()  # imported where used, with a message naming the install command
+OPTIONAL = {"onnxruntime"}  # imported where used, with a message naming the install command
 
 
 def pip_settings() -> dict[str, list[str]]:

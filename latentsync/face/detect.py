@@ -11,6 +11,10 @@ import cv2
 import numpy as np
 
 MIN_SCORE = 0.5
+#: MediaPipe's boxes are squares from brows to chin, as high as the mesh (1.0 times on real footage) and a bit
+#: wider. The public limits are 50 x 80 for InsightFace's boxes; at 64 the network sees half the detail it makes.
+MIN_SIDE = 64
+MAX_RATIO = 1.5  # of a box's sides
 MESH_POINTS = 468
 MESH_INPUT = 512  # side of the square handed to the mesh
 LEFT_BROW = (71, 63, 105, 66, 107)  # left in the picture: the person's right
@@ -19,24 +23,66 @@ NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
 
 
 @dataclass(frozen=True)
-class Face:
-    """One face of a frame."""
+class FaceBox:
+    """Where a detector sees a face."""
 
     box: np.ndarray  # (4,) float32 x0 y0 x1 y1, frame pixels: the detector's own box
     score: float  # of the detector, in [0, 1]
-    landmarks: np.ndarray  # (468, 2) float32 frame pixels, not rounded
+
+
+@dataclass(frozen=True)
+class Face(FaceBox):
+    """One face of a frame."""
+
+    landmarks: np.ndarray  # (n, 2) float32 frame pixels, not rounded; n = 468 for the mesh, 106 for InsightFace
 
 
 class FaceDetector(Protocol):
-    """Finds faces. An instance belongs to one thread."""
+    """Finds faces: boxes cheaply, landmarks on demand. An instance belongs to one thread."""
 
-    def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
-        """The `limit` largest faces (None: all) of a (h, w, 3) uint8 RGB frame, largest box first."""
+    def boxes(self, frame: np.ndarray, *, again: bool = False) -> list[FaceBox]:
+        """The faces of a (h, w, 3) uint8 RGB frame, largest box first.
+
+        `again` is another, independent look for what the first one missed; without one it finds nothing.
+        """
+        ...
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+        """Landmarks (n, 2) float32 in frame pixels of the face in a box (4,); None where there is none."""
+        ...
+
+    def accepts(self, found: FaceBox) -> bool:
+        """Whether a box is large, regular and certain enough to be worked on."""
         ...
 
     def alignment_points(self, landmarks: np.ndarray) -> np.ndarray:
         """(3, 2) float32: centres of the left brow, the right brow and the nose."""
         ...
+
+    def close(self) -> None: ...
+
+    def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
+        """The `limit` largest faces (None: all) of a (h, w, 3) uint8 RGB frame, largest box first.
+
+        The second look counts only where the first yields no face.
+        """
+        for again in (False, True):
+            faces: list[Face] = []
+            for found in self.boxes(frame, again=again):
+                if limit is not None and len(faces) == limit:
+                    break
+                landmarks = self.landmarks(frame, found.box)
+                if landmarks is not None:
+                    faces.append(Face(found.box, found.score, landmarks))
+            if faces:
+                return faces
+        return []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def box_area(box: np.ndarray) -> float:
@@ -53,11 +99,11 @@ def mesh_alignment_points(landmarks: np.ndarray) -> np.ndarray:
     return np.stack([landmarks[list(points)].mean(axis=0) for points in (LEFT_BROW, RIGHT_BROW, NOSE)])
 
 
-class MediaPipeDetector:
+class MediaPipeDetector(FaceDetector):
     """Faces by the models inside the mediapipe package.
 
-    The full-range detector looks first, the short-range one where that yields no face. Each box is doubled to
-    a square and given to the face mesh, largest first, until `limit` meshes are found.
+    The full-range detector looks first, the short-range one again. A box is doubled to a square and given to
+    the face mesh.
     """
 
     _has_meshed = False  # a mesh was found before
@@ -75,20 +121,14 @@ class MediaPipeDetector:
             for graph in (*self._detectors, self._mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
 
-    def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
-        """The `limit` largest faces (None: all) of a (h, w, 3) uint8 RGB frame, largest box first."""
-        frame = np.ascontiguousarray(frame)
-        for detector in self._detectors:
-            faces: list[Face] = []
-            for box, score in _boxes(detector, frame):
-                if limit is not None and len(faces) == limit:
-                    break
-                landmarks = self._landmarks(frame, box)
-                if landmarks is not None:
-                    faces.append(Face(box, score, landmarks))
-            if faces:
-                return faces
-        return []
+    def boxes(self, frame: np.ndarray, *, again: bool = False) -> list[FaceBox]:
+        return _boxes(self._detectors[again], np.ascontiguousarray(frame))
+
+    def accepts(self, found: FaceBox) -> bool:
+        width, height = found.box[2:] - found.box[:2]
+        return (
+            found.score >= MIN_SCORE and min(width, height) >= MIN_SIDE and 1 / MAX_RATIO <= width / height <= MAX_RATIO
+        )
 
     alignment_points = staticmethod(mesh_alignment_points)
 
@@ -96,13 +136,7 @@ class MediaPipeDetector:
         for graph in (*self._detectors, self._mesh):
             graph.close()
 
-    def __enter__(self) -> "MediaPipeDetector":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         """Mesh points (468, 2) float32 in frame pixels; None where the mesh sees no face in the box."""
         x, y, side = _doubled_square(box)
         square = _cut_square(frame, x, y, side)
@@ -120,8 +154,8 @@ class MediaPipeDetector:
         return (unit * side + (x, y) - 0.5).astype(np.float32)
 
 
-def _boxes(detector, frame: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Boxes (4,) float32 in frame pixels with their scores, largest first."""
+def _boxes(detector, frame: np.ndarray) -> list[FaceBox]:
+    """What a MediaPipe detector sees, largest first."""
     height, width = frame.shape[:2]
     found = []
     for detection in detector.process(frame).detections or ():
@@ -129,8 +163,8 @@ def _boxes(detector, frame: np.ndarray) -> list[tuple[np.ndarray, float]]:
         corners = np.array([unit.xmin, unit.ymin, unit.xmin + unit.width, unit.ymin + unit.height])
         box = (corners * (width, height, width, height) - 0.5).astype(np.float32)
         if box_area(box) >= 1:
-            found.append((box, float(detection.score[0])))
-    return sorted(found, key=lambda item: -box_area(item[0]))
+            found.append(FaceBox(box, float(detection.score[0])))
+    return sorted(found, key=lambda face: -box_area(face.box))
 
 
 def _doubled_square(box: np.ndarray) -> tuple[int, int, int]:

@@ -1,6 +1,9 @@
 """Video and sound files: probed with PyAV, decoded and encoded by one ffmpeg process each.
 
 Time zero is the start of the file: pictures and sound keep the distance that the container gives them.
+
+Options and filters here exist from ffmpeg 4.4 on; some of them are deprecated in none of the later versions, and
+the newer names (`-fps_mode`, `setparams=chroma_location`) are avoided for that reason.
 """
 
 import logging
@@ -33,6 +36,13 @@ logger = logging.getLogger(__name__)
 _SCALER = "flags=bilinear+accurate_rnd+full_chroma_int+full_chroma_inp"
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 _RANGES = {1: "tv", 2: "pc"}
+_PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
+_HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+_INTERLACED_ORDERS = range(2, 6)  # of AVFieldOrder: 0 is unknown, 1 progressive
+
+#: What HDR is brought to SDR by (BT.2408): reference white becomes 1, highlights up to the peak are compressed.
+_HDR_WHITE, _HDR_PEAK = 203, 1000  # cd/m²
+
 _NOT_A_PICTURE_STREAM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 _IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
@@ -74,6 +84,15 @@ def encoders() -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\w+)", listing.stdout, re.MULTILINE))
 
 
+@cache
+def known_filters() -> frozenset[str]:
+    """The names of the filters that this ffmpeg was built with, e.g. "zscale"."""
+    listing = subprocess.run(
+        [ffmpeg_path(), "-hide_banner", "-filters"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return frozenset(re.findall(r"^ [TSC.]{2,3} (\w+) +[AVN|]+->", listing.stdout, re.MULTILINE))
+
+
 # Probing
 
 
@@ -88,7 +107,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise MediaError(f"{path} is empty; expected a video or sound file, so copy or download it again")
     unreadable = f"{path} is not a readable video or sound file"
     try:
-        with av.open(_url(path)) as container:
+        with av.open(url(path)) as container:
             if container.format.name == "tty":  # ffmpeg draws any .txt as a picture
                 raise MediaError(f"{unreadable} (plain text); choose another file")
             yield container
@@ -97,7 +116,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise MediaError(f"{unreadable} ({reason}); copy it again or convert it to mp4") from error
 
 
-def _url(path: Path) -> str:
+def url(path: Path) -> str:
     """A name that ffmpeg takes literally: neither an option nor a protocol, whatever its characters."""
     return f"file:{path}"
 
@@ -159,6 +178,9 @@ def probe(path: str | Path) -> VideoInfo:
             pixel_format=context.pix_fmt,
             color_matrix=_MATRICES.get(context.colorspace),
             color_range=_RANGES.get(context.color_range),
+            color_primaries=_PRIMARIES.get(context.color_primaries),
+            hdr=_HDR_TRANSFERS.get(context.color_trc),
+            interlaced=frame.interlaced_frame or context.field_order in _INTERLACED_ORDERS,
             audio=_audio_info(container),
         )
 
@@ -177,7 +199,7 @@ def probe_audio(path: str | Path) -> AudioInfo:
 
 
 @contextmanager
-def _running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+def running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     """An ffmpeg process and the file that collects its messages; killed and reaped however the body ends."""
     command = [ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *args]
     with tempfile.TemporaryFile() as log:  # a file, as a pipe nobody reads would fill up and block
@@ -191,7 +213,7 @@ def _running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[b
                 process.stdout.close()
 
 
-def _wait(process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str) -> None:
+def wait_for(process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str) -> None:
     """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged."""
     status = process.wait()
     complaints = _complaints(log)
@@ -208,7 +230,7 @@ def _complaints(log: BinaryIO, n: int = 3) -> str:
     return "; ".join(line.strip() for line in text.splitlines()[:n])
 
 
-def _input(path: Path) -> list[str]:
+def input_args(path: Path) -> list[str]:
     """Options that read a file with time zero at its start.
 
     Left alone, ffmpeg counts a transport stream from the first stream in use, which moves pictures against
@@ -216,29 +238,69 @@ def _input(path: Path) -> list[str]:
     """
     with _opened(path) as container:
         start_s = (container.start_time or 0) / av.time_base
-    return ["-copyts", "-itsoffset", f"{-start_s:.6f}", "-i", _url(path)]
+    return ["-copyts", "-itsoffset", f"{-start_s:.6f}", "-i", url(path)]
 
 
 # Reading
 
 
-def _rgb_filters(info: VideoInfo, rate: Fraction) -> str:
-    """The filters from decoded frames to RGB of the probed size at a constant rate.
+def constant_rate(info: VideoInfo, rate: Fraction) -> str:
+    """The filters from decoded frames to progressive ones at a constant rate, in the same pixel format.
 
     `fps` puts a frame of time t into place round(t x rate). For sources above that rate a shift by half the
     difference of the frame lengths makes the frame shown in place i the one nearest to i / rate.
     """
     shift_s = max(Fraction(0), 1 / rate - 1 / info.rate) / 2
+    progressive = ["bwdif=mode=send_frame:deint=interlaced"] if info.interlaced else []
+    return ",".join(
+        [*progressive, f"setpts=PTS+{float(shift_s):.9f}/TB", f"fps=fps={rate}:start_time=0"]
+    )
+
+
+def to_rgb(info: VideoInfo) -> str:
+    """The filters from decoded frames to RGB of the probed size; HDR becomes SDR, as far as ffmpeg can."""
     high_definition = min(info.width, info.height) >= 720 or max(info.width, info.height) >= 1280
     untagged = f":in_color_matrix={'bt709' if high_definition else 'smpte170m'}"
+    tone_mapping = [_tone_mapping(info)] if info.hdr and _can_map_tones() else []
+    matrix = "" if info.color_matrix or tone_mapping else untagged
+    return ",".join([*tone_mapping, f"scale={info.width}:{info.height}:{_SCALER}{matrix}", "format=rgb24"])
+
+
+@cache
+def _can_map_tones() -> bool:
+    if {"zscale", "tonemap"} <= known_filters():
+        return True
+    logger.warning("HDR video will look pale: %s has no zscale filter; install a full build", ffmpeg_path())
+    return False
+
+
+def _tone_mapping(info: VideoInfo) -> str:
+    """From PQ or HLG to BT.709 in 8-bit RGB.
+
+    The curve is linear up to 0.3 of the reference white, where faces are, so that they keep their light and
+    their colour. The peak is set, as that of the metadata is often absent and counts from another white.
+    """
+    rgb = info.pixel_format.startswith(("rgb", "gbr", "bgr"))
+    tags = [
+        f"tin={info.hdr}",
+        f"pin={info.color_primaries or 'bt2020'}",
+        f"min={'gbr' if rgb else info.color_matrix or 'bt2020nc'}",
+        f"rin={info.color_range or ('pc' if rgb else 'tv')}",
+    ]
     return ",".join(
         [
-            f"setpts=PTS+{float(shift_s):.9f}/TB",
-            f"fps=fps={rate}:start_time=0",
-            f"scale={info.width}:{info.height}:{_SCALER}{'' if info.color_matrix else untagged}",
-            "format=rgb24",
+            f"zscale={':'.join(tags)}:t=linear:npl={_HDR_WHITE}",
+            "format=gbrpf32le",
+            "zscale=p=bt709",
+            f"tonemap=mobius:param=0.3:desat=0:peak={_HDR_PEAK / _HDR_WHITE:.4f}",
+            "zscale=t=bt709:m=gbr:r=pc",
+            "format=gbrp",
         ]
     )
+
+
+def _rgb_filters(info: VideoInfo, rate: Fraction) -> str:
+    return f"{constant_rate(info, rate)},{to_rgb(info)}"
 
 
 def decode_frames(
@@ -256,23 +318,26 @@ def decode_frames(
     if rate <= 0 or (n_frames is not None and n_frames < 1):
         raise ValueError(f"expected a positive rate and number of frames, got {rate} and {n_frames}")
     info = source if isinstance(source, VideoInfo) else probe(source)
-    args = ["-reinit_filter", "0", *_input(info.path)]  # a new picture size must not restart `fps`
+    args = ["-reinit_filter", "0", *input_args(info.path)]  # a new picture size must not restart `fps`
     args += ["-map", "0:V:0", "-vf", _rgb_filters(info, Fraction(rate))]
     if n_frames is not None:
         args += ["-frames:v", str(n_frames)]
-    return _read_frames(info, [*args, "-f", "rawvideo", "pipe:1"])
+    return read_frames(info, [*args, "-f", "rawvideo", "pipe:1"])
 
 
-def _read_frames(info: VideoInfo, args: list[str]) -> Iterator[np.ndarray]:
+def read_frames(
+    info: VideoInfo, args: list[str], failure: str = "could be decoded up to frame {} only, so convert it"
+) -> Iterator[np.ndarray]:
+    """The frames that ffmpeg with these arguments writes to its standard output, which it must."""
     n_read = 0
-    with _running(args, stdout=subprocess.PIPE) as (process, log):
+    with running(args, stdout=subprocess.PIPE) as (process, log):
         while True:
             frame = np.empty((info.height, info.width, 3), np.uint8)
             if process.stdout.readinto(memoryview(frame).cast("B")) < frame.nbytes:
                 break
             n_read += 1
             yield frame
-        _wait(process, log, info.path, f"could be decoded up to frame {n_read} only, so convert it")
+        wait_for(process, log, info.path, failure.format(n_read))
     if not n_read:
         raise MediaError(f"{info.path} gave no frame; expected a video, so copy or download it again")
 
@@ -292,9 +357,9 @@ def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) ->
     handle, name = tempfile.mkstemp(suffix=".s16le", dir=folder)
     os.close(handle)
     raw = Path(name)
-    args = [*_input(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", _url(raw)]
-    with _running(args) as (process, log):
-        _wait(process, log, path, "has sound that cannot be decoded, so convert it")
+    args = [*input_args(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", url(raw)]
+    with running(args) as (process, log):
+        wait_for(process, log, path, "has sound that cannot be decoded, so convert it")
     if raw.stat().st_size == 0:
         raise MediaError(f"{path} has an audio stream without samples; choose another file")
     return np.memmap(raw, dtype="<i2", mode="r")
@@ -353,7 +418,7 @@ class VideoWriter:
             self._thread = Thread(target=self._feed, name="video-writer", daemon=True)
             stack.callback(self._stop_feeding)  # after the encoder has ended, so that it cannot block
             self._process, self._log = stack.enter_context(
-                _running(self._encode_args(), stdin=subprocess.PIPE)
+                running(self._encode_args(), stdin=subprocess.PIPE)
             )
             self._thread.start()
             self._stack = stack.pop_all()
@@ -403,7 +468,7 @@ class VideoWriter:
         tags = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
         tags += ["-color_range", "tv"]
         index = self._faststart if self._audio is None else []
-        return [*rgb, "-i", "pipe:0", "-vf", filters, *self._codec_args, *tags, *index, _url(self._picture)]
+        return [*rgb, "-i", "pipe:0", "-vf", filters, *self._codec_args, *tags, *index, url(self._picture)]
 
     def _feed(self) -> None:
         """Move frames from the queue to the encoder until None. Never stops taking, so that nobody blocks."""
@@ -423,7 +488,7 @@ class VideoWriter:
             self._thread.join()
 
     def _wait_for_encoder(self) -> None:
-        _wait(self._process, self._log, self._path, "cannot be written")
+        wait_for(self._process, self._log, self._path, "cannot be written")
 
     def _finish(self) -> None:
         self._stop_feeding()
@@ -438,10 +503,10 @@ class VideoWriter:
         copied = self._audio_info.codec in _COPIED_AUDIO[self._path.suffix.lower()]
         codec = ["-c:a", "copy"] if copied else ["-c:a", "aac", "-b:a", "192k"]
         duration_s = float(self._n_frames / self._rate)
-        args = [*_input(self._picture), *_input(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
-        args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, _url(self._output)]
-        with _running(args) as (process, log):
-            _wait(process, log, self._path, f"cannot be written with the sound of {self._audio}")
+        args = [*input_args(self._picture), *input_args(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
+        args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, url(self._output)]
+        with running(args) as (process, log):
+            wait_for(process, log, self._path, f"cannot be written with the sound of {self._audio}")
 
 
 def _check_target(path: Path) -> None:
