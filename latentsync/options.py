@@ -14,7 +14,8 @@ class InferenceOptions:
     exact_frame_count: bool = True
     #: Recordings over 30 s are encoded in overlapping segments; else they jump every 30 s.
     overlap_audio: bool = True
-    #: Points with fractions, and crops rounded to 8 bits; else points rounded twice, a drifting bias, truncation.
+    #: One person followed through each shot, gaps bridged, points with fractions and smoothed, crops rounded to 8
+    #: bits; else the largest face of each frame, points rounded twice, a drifting bias, truncation.
     precise_alignment: bool = True
     #: Latents of the masked and the reference picture are the posterior's mean; else random samples of it.
     posterior_mean: bool = True

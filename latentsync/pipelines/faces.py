@@ -9,9 +9,9 @@ import numpy as np
 from latentsync.errors import NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detect import FaceDetector
-from latentsync.face.track import FaceChoice, TrackedFace, track_faces
+from latentsync.face.track import FaceChoice, track_faces
 from latentsync.options import InferenceOptions
-from latentsync.types import AlignedFace, FacePose
+from latentsync.types import AlignedFace, FacePose, TrackedFace
 
 #: Replayed frames keep their matrix, not their mesh.
 NO_LANDMARKS = np.empty((0, 2), np.float32)
@@ -47,7 +47,8 @@ def align_faces(
 
     steady = options.precise_alignment
     n_tracks = 0
-    for face in track_faces(fresh(), detector, choice=choice, rate=rate, smooth=steady, bridge=steady):
+    tracked = track_faces(fresh(), detector, choice=choice, rate=rate, smooth=steady, bridge=steady, hold=steady)
+    for face in tracked:
         if face.track is None:
             if not options.pass_faceless:
                 raise NoFaceError(f"no face found in frame {face.index}; remove it or let such frames pass through")

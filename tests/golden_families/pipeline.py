@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from latentsync.build import build_scheduler
 from latentsync.diffusion import latents as lat
 from latentsync.face.align import crop_size
-from latentsync.face.detect import Face
+from latentsync.face.detect import FaceBox, FaceDetector
 from latentsync.media.ffmpeg import ffmpeg_path
 from latentsync.options import InferenceOptions
 from latentsync.pipelines import lipsync_pipeline
@@ -28,15 +28,22 @@ from .whisper import whisper_file
 rule = golden_rule()
 
 
-class StoredPoints:
+class StoredPoints(FaceDetector):
     """A detector that knows the three points of each frame in turn."""
 
     def __init__(self, points: np.ndarray) -> None:
-        self.points = iter(points)
+        self.points, self.index = points, -1
 
-    def __call__(self, frame: np.ndarray, **_) -> list[Face]:
-        points = next(self.points)
-        return [Face(np.array([*points.min(0), *points.max(0)]), 1.0, points)]
+    def boxes(self, frame: np.ndarray, *, again: bool = False) -> list[FaceBox]:
+        self.index += 1
+        points = self.points[self.index]
+        return [FaceBox(np.array([*points.min(axis=0), *points.max(axis=0)]), 1.0)]
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        return self.points[self.index]
+
+    def accepts(self, found: FaceBox) -> bool:
+        return True
 
     @staticmethod
     def alignment_points(landmarks: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.build import build_pipeline
 from latentsync.config import UNetConfig, load_config
-from latentsync.face.detect import Face, mesh_alignment_points
+from latentsync.face.detect import FaceBox, FaceDetector, mesh_alignment_points
 from latentsync.media.ffmpeg import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 160, 128
 RESOLUTION = 64
 
 
-class KnownFaces:
+class KnownFaces(FaceDetector):
     """A detector that finds a face of a fixed shape at `place(frame number)`, or none where that is None."""
 
     alignment_points = staticmethod(mesh_alignment_points)
@@ -28,18 +28,27 @@ class KnownFaces:
     def __init__(self, place=lambda index: (80.0, 60.0)) -> None:
         self.place, self.index, self.closed = place, -1, False
 
-    def __call__(self, frame: np.ndarray, *, limit: int | None = 1) -> list[Face]:
-        self.index += 1
+    def boxes(self, frame: np.ndarray, *, again: bool = False) -> list[FaceBox]:
+        self.index += not again
         centre = self.place(self.index)
         if centre is None:
             return []
-        # Brows above, nose below: the three points of an upright face 40 pixels wide.
-        landmarks = np.tile(np.float32(centre), (468, 1))
+        (x, y), (dx, dy) = centre, (20, 25)
+        return [FaceBox(np.array([x - dx, y - dy, x + dx, y + dy], np.float32), 1.0)]
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+        """Brows above, nose below: the three points of an upright face 40 pixels wide."""
+        if self.place(self.index) is None:
+            return None
+        landmarks = np.tile((box[:2] + box[2:]) / 2, (468, 1))
         landmarks[[71, 63, 105, 66, 107]] += (-10, -12)
         landmarks[[336, 296, 334, 293, 301]] += (10, -12)
         landmarks[0] += (-20, -25)
-        landmarks[1] += (20, 30)
-        return [Face(np.array([*centre, *centre], np.float32), 1.0, landmarks)]
+        landmarks[1] += (20, 25)
+        return landmarks
+
+    def accepts(self, found: FaceBox) -> bool:
+        return True
 
     def close(self) -> None:
         self.closed = True
@@ -74,9 +83,9 @@ def pipeline(networks):
     return make
 
 
-def write_video(path: Path, n_frames: int) -> Path:
+def write_video(path: Path, n_frames: int, rate: Fraction = Fraction(25)) -> Path:
     rule = golden_rule()
-    with VideoWriter(path, WIDTH, HEIGHT, Fraction(25), crf=4) as writer:
+    with VideoWriter(path, WIDTH, HEIGHT, rate, crf=4) as writer:
         for i in range(n_frames):
             writer.write(rule.smooth_image(HEIGHT, WIDTH, 0.1 * i))
     return path

@@ -1,6 +1,7 @@
 """The whole way from a video and a sound to a file, with tiny seeded networks and known faces."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,16 @@ import pytest
 import torch
 
 from latentsync.diffusion import latents as lat
-from latentsync.errors import ConfigError, MediaError, NoFaceError
+from latentsync.errors import ConfigError, MemoryLimitError, NoFaceError
 from latentsync.face.paste import FacePaster
-from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
 from latentsync.options import InferenceOptions
 from latentsync.pipelines import lipsync_pipeline
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, LipsyncReport, frame_count
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, frame_count
+from latentsync.pipelines.report import LipsyncReport
 from latentsync.types import SyncedFace
 
-from .conftest import RESOLUTION, write_sound, write_video
+from .conftest import RESOLUTION, KnownFaces, write_sound, write_video
 
 FAST = {"num_inference_steps": 2, "num_frames": 8}
 
@@ -137,11 +139,20 @@ def test_windows_per_call_change_no_result(pipeline, video, sound, tmp_path, opt
         torch.testing.assert_close(crops[0], other, rtol=0, atol=1e-4 * crops[0].abs().max().item())
 
 
-def test_frames_without_a_face_pass_through_and_are_reported(pipeline, video, sound, tmp_path):
-    gaps = pipeline(place=lambda i: None if i in (0, 9, 10, 11, 22) else (80.0, 60.0), cls=Copycat)
+def test_frames_without_a_face_pass_through_and_are_reported(pipeline, video, sound, tmp_path, written):
+    absent = {0, *range(6, 17)}  # 0.44 s in the middle: too long to bridge
+    gaps = pipeline(place=lambda i: None if i in absent else (80.0, 60.0))
     report = gaps(video, sound, tmp_path / "out.mp4", **FAST)
-    assert report == LipsyncReport(23, [(0, 0), (9, 11), (22, 22)])
-    assert len(frames_of(tmp_path / "out.mp4")) == 23
+    assert report == LipsyncReport(23, [(0, 0), (6, 16)])
+    unchanged = [i for i, frame in enumerate(frames_of(video)[:23]) if np.array_equal(frame, written[i])]
+    assert unchanged == sorted(absent)
+
+
+def test_a_short_gap_is_bridged(pipeline, video, sound, tmp_path, written):
+    gap = pipeline(place=lambda i: None if 6 <= i < 16 else (80.0, 60.0))
+    report = gap(video, sound, tmp_path / "out.mp4", **FAST)
+    assert report == LipsyncReport(23, [])
+    assert not any(np.array_equal(frame, written[i]) for i, frame in enumerate(frames_of(video)[:23]))
 
 
 def test_a_video_without_any_face_is_an_error_and_leaves_the_target_alone(pipeline, video, sound, tmp_path):
@@ -168,18 +179,89 @@ def test_a_temporary_folder_keeps_what_else_is_in_it(pipeline, video, sound, tmp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "out.mp4"]
 
 
-def test_a_video_that_ends_just_before_its_sound_holds_its_last_frame(pipeline, tmp_path):
-    video, sound = write_video(tmp_path / "in.mp4", 20), write_sound(tmp_path / "in.wav", 0.9)
-    report = pipeline(cls=Copycat)(video, sound, tmp_path / "out.mp4", **FAST)
+@pytest.fixture
+def short_job(tmp_path) -> tuple[Path, Path, Path]:
+    """20 frames of video, 2 s of sound: 50 frames."""
+    return write_video(tmp_path / "in.mp4", 20), write_sound(tmp_path / "in.wav", 2.0), tmp_path / "out.mp4"
+
+
+@pytest.mark.parametrize(
+    ("loop", "order"),
+    [
+        ("pingpong", [*range(20), *reversed(range(20)), *range(10)]),
+        ("loop", [*range(20), *range(20), *range(10)]),
+        ("freeze", [*range(20), *[19] * 30]),
+        ("cut", [*range(20)]),
+    ],
+)
+def test_a_video_shorter_than_its_sound_goes_on_as_asked(pipeline, short_job, written, loop, order):
+    report = pipeline(cls=Copycat)(*short_job, **FAST, loop=loop)
+    source = frames_of(short_job[0]).astype(int)
+    assert report.frames == len(written) == len(order)
+    shown = [int(np.abs(source - frame).mean(axis=(1, 2, 3)).argmin()) for frame in written]
+    assert shown == order
+
+
+def test_a_frame_that_comes_again_is_not_searched_again(pipeline, short_job):
+    detector = KnownFaces()
+    looped = pipeline(cls=Recorder)
+    looped.detector = lambda: detector
+    looped(*short_job, **FAST)
+    assert detector.index == 19 and detector.closed
+    assert len(looped.crops) == 50
+
+
+def test_no_window_spans_the_jump_of_a_loop(pipeline, short_job):
+    windows = []
+
+    class Watch(Copycat):
+        def sync_windows(self, batch, *rest, **settings):
+            windows.extend([[face.index for face in w.faces[w.keep]] for w in batch])
+            return super().sync_windows(batch, *rest, **settings)
+
+    pipeline(cls=Watch)(*short_job, **FAST, loop="loop")
+    assert all(b - a == 1 for window in windows for a, b in pairwise(window))
+
+
+def test_the_tail_is_kept_with_silence(pipeline, video, sound, tmp_path):
+    report = pipeline(cls=Copycat)(video, sound, tmp_path / "out.mp4", **FAST, tail="keep")
+    info = probe(tmp_path / "out.mp4")
+    assert (report.frames, report.tail) == (23, 17)
     frames = frames_of(tmp_path / "out.mp4")
-    assert report.frames == len(frames) == 23
-    assert np.abs(frames[22].astype(int) - frames[19]).mean() < 2
+    assert len(frames) == 40 and np.abs(frames[39].astype(int) - frames_of(video)[39]).mean() < 2
+    assert info.duration_s == pytest.approx(1.6, abs=0.01)
+    samples = decode_audio(tmp_path / "out.mp4", tmp_path)
+    assert len(samples) / 16000 == pytest.approx(1.6, abs=0.07)
+    assert np.abs(samples[: int(0.8 * 16000)]).max() > 5000 and np.abs(samples[int(1.0 * 16000) :]).max() < 50
 
 
-def test_a_video_much_shorter_than_its_sound_is_an_honest_error(pipeline, video, tmp_path):
-    with pytest.raises(MediaError, match=r"in\.mp4: expected a video at least as long as the sound \(3\.00 s\)"):
-        pipeline()(video, write_sound(tmp_path / "in.wav", 3.0), tmp_path / "out.mp4", **FAST)
-    assert not (tmp_path / "out.mp4").exists()
+def test_the_source_rate_can_be_kept(pipeline, sound, tmp_path):
+    video = write_video(tmp_path / "in.mp4", 80, rate=Fraction(50))
+    p = pipeline(cls=Recorder)
+    report = p(video, sound, tmp_path / "out.mp4", **FAST, video_fps=None)
+    assert report.frames == 45 and probe(tmp_path / "out.mp4").rate == 50
+    assert len(p.crops) == 23  # the networks make every second frame
+
+
+def test_a_choice_that_does_not_exist_is_explained(pipeline, video, sound, tmp_path):
+    for wrong in ({"loop": "around"}, {"tail": "wag"}, {"face": "nose"}):
+        with pytest.raises(ConfigError, match="expected"):
+            pipeline()(video, sound, tmp_path / "out.mp4", **FAST, **wrong)
+
+
+def test_too_little_memory_says_what_to_lower(pipeline, video, sound, tmp_path):
+    class Greedy(LipsyncPipeline):
+        def sync_windows(self, *_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MemoryLimitError, match="--windows_per_call 1"):
+        pipeline(cls=Greedy)(video, sound, tmp_path / "out.mp4", **FAST, windows_per_call=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_says_where_the_time_went(pipeline, video, sound, tmp_path):
+    report = pipeline()(video, sound, tmp_path / "out.mp4", **FAST)
+    assert set(report.seconds) == {"sound", "decode", "decode and align", "networks", "paste", "encode"}
 
 
 def test_a_moment_of_sound_gives_one_frame(pipeline, video, tmp_path):
