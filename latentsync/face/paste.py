@@ -116,7 +116,9 @@ def _rectangle_weight(inside: np.ndarray) -> np.ndarray:
     """The crop's coverage (h, w) float32 drawn in and blurred, by a twentieth of its size each."""
     edge = int(np.sqrt(inside.sum(dtype=np.float64))) // 20
     kernel = np.ones((2 * edge, 2 * edge)) if edge else None  # None is OpenCV's 3 x 3
-    return cv2.GaussianBlur(cv2.erode(inside, kernel), (2 * edge + 1, 2 * edge + 1), 0)
+    # Left to itself, OpenCV takes other weights than its own sigma gives for sizes up to 7.
+    sigma = 0.3 * (edge - 1) + 0.8
+    return cv2.GaussianBlur(cv2.erode(inside, kernel), (2 * edge + 1, 2 * edge + 1), sigma)
 
 
 def _support(weight: np.ndarray) -> Box:
