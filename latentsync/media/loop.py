@@ -76,7 +76,10 @@ def _looped_frames(
 ) -> Iterator[tuple[int, np.ndarray]]:
     with tempfile.TemporaryDirectory(prefix=".loop-", dir=folder) as own:
         copy = Path(own) / "copy.mkv"
-        first = _copied_frames(info, rate, n_output, copy) if will_copy else decode_frames(info, rate, n_frames=n_output)
+        if will_copy:
+            first = _copied_frames(info, rate, n_output, copy)
+        else:
+            first = decode_frames(info, rate, n_frames=n_output)
         held: list[np.ndarray] = []  # enough to repeat a video of a few frames, or the last frame
         n_source = 0
         with closing(first) as frames:
@@ -148,8 +151,13 @@ def _encoder_args(n_frames: int, copy: Path) -> list[str]:
 
 def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> Iterator[np.ndarray]:
     """What `decode_frames` gives, while the copy is written."""
-    graph = f"[0:V:0]{_copy_filters(info, rate)},split[a][b];[a]{_rest_of_filters(info)}[rgb];[b]{_label(info, 'tv')}[copy]"
-    args = [*_decoder_args(info), "-filter_complex", graph, "-map", "[copy]", *_encoder_args(n_frames, copy)]
+    graph = [
+        f"[0:V:0]{_copy_filters(info, rate)},split[a][b]",
+        f"[a]{_rest_of_filters(info)}[rgb]",
+        f"[b]{_label(info, 'tv')}[copy]",
+    ]
+    args = [*_decoder_args(info), "-filter_complex", ";".join(graph)]
+    args += ["-map", "[copy]", *_encoder_args(n_frames, copy)]
     args += ["-map", "[rgb]", "-frames:v", str(n_frames), "-f", "rawvideo", "pipe:1"]
     return read_frames(info, args, f"could be decoded, and copied to {copy.parent.parent}, up to frame {{}} only")
 
