@@ -83,7 +83,7 @@ def encoders() -> frozenset[str]:
     listing = subprocess.run(
         [ffmpeg_path(), "-hide_banner", "-encoders"], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\w+)", listing.stdout, re.MULTILINE))
+    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} ([\w-]+)", listing.stdout, re.MULTILINE))
 
 
 @cache

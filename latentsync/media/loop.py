@@ -132,9 +132,17 @@ def _copy_filters(info: VideoInfo, rate: Fraction) -> str:
     return f"{constant_rate(info, rate)},{size},format={_copy_format(info)}"
 
 
-def _label(info: VideoInfo, color_range: str) -> str:
-    """Name another range, as the codec converts full range to the limited one that it knows."""
-    return f"setparams=range={color_range}" if _copy_format(info) and _full_range(info) else "null"
+def _label_copy(info: VideoInfo) -> str:
+    """Call full range limited, as the codec knows no other and ffmpeg would convert it."""
+    return "setparams=range=tv" if _copy_format(info) and _full_range(info) else "null"
+
+
+def _label_as_decoded(info: VideoInfo) -> str:
+    """Undo that; older versions of ffmpeg do not keep the matrix either."""
+    if _copy_format(info) is None:
+        return "null"
+    matrix = f":colorspace={info.color_matrix}" if info.color_matrix else ""
+    return f"setparams=range={'pc' if _full_range(info) else 'tv'}{matrix}"
 
 
 def _rest_of_filters(info: VideoInfo) -> str:
@@ -154,7 +162,7 @@ def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -
     graph = [
         f"[0:V:0]{_copy_filters(info, rate)},split[a][b]",
         f"[a]{_rest_of_filters(info)}[rgb]",
-        f"[b]{_label(info, 'tv')}[copy]",
+        f"[b]{_label_copy(info)}[copy]",
     ]
     args = [*_decoder_args(info), "-filter_complex", ";".join(graph)]
     args += ["-map", "[copy]", *_encoder_args(n_frames, copy)]
@@ -163,7 +171,7 @@ def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -
 
 
 def _write_copy(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> None:
-    args = [*_decoder_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label(info, 'tv')}"]
+    args = [*_decoder_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label_copy(info)}"]
     with running([*args, *_encoder_args(n_frames, copy)]) as (process, log):
         wait_for(process, log, info.path, f"cannot be copied to {copy.parent.parent}")
 
@@ -173,7 +181,7 @@ def _read_copy(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Frames `start` ... `start + n - 1` with their numbers."""
     seek = ["-ss", f"{float((start - Fraction(1, 2)) / rate):.6f}"] if start else []  # times are rounded to ms
-    filters = f"settb={1 / rate},setpts=N,{_label(info, 'pc')},{_rest_of_filters(info)}"
+    filters = f"settb={1 / rate},setpts=N,{_label_as_decoded(info)},{_rest_of_filters(info)}"
     args = [*seek, "-i", url(copy), "-map", "0:v:0", "-vf", filters]
     args += ["-r", str(rate), "-frames:v", str(n), "-f", "rawvideo", "pipe:1"]
     with closing(read_frames(info, args)) as frames:

@@ -107,7 +107,8 @@ SOURCES = {
     "rare.mkv": ["-pix_fmt", "yuv410p", "-c:v", "ffv1"],
     "interlaced.mkv": ["-vf", "format=yuv420p,setfield=tff", "-c:v", "ffv1", "-field_order", "tt"],
     "hdr.mkv": [
-        *("-vf", "scale=out_color_matrix=bt2020,format=yuv420p10le,setparams=colorspace=bt2020nc"),
+        "-vf",
+        "format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084",
         *("-c:v", "ffv1", "-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc"),
     ],
 }
@@ -118,6 +119,7 @@ SOURCES = {
 def test_a_frame_that_comes_again_is_the_same(tmp_path, folder, copies, name, rate):
     """Both when it is copied at once and when the need is noticed later; and as a plain decoder gives it."""
     info = probe(noisy_video(tmp_path / name, 20, *SOURCES[name]))
+    assert (info.hdr is not None, info.interlaced) == (name == "hdr.mkv", name == "interlaced.mkv")
     plain = list(decode_frames(info, rate))
     n = len(plain)
     for duration_s in (info.duration_s, 99.0):
