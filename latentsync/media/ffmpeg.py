@@ -2,8 +2,9 @@
 
 Time zero is the start of the file: pictures and sound keep the distance that the container gives them.
 
-All options here exist from ffmpeg 4.4 to 9: `-fps_mode` (from 5.1) and `-vsync` (its old name) are avoided by giving
-frames exact times, and the color options by `setparams` and the encoder's own tags.
+All options here exist in ffmpeg 4.4 to 9. Versions differ in `-fps_mode` (from 5.1; `-vsync` before), which frames
+with exact times do not need, and in whether encoders take over the tags of frames (from 5), which are therefore given
+as options too.
 """
 
 import logging
@@ -284,14 +285,15 @@ def _tone_mapping(info: VideoInfo) -> str:
     """
     rgb = info.pixel_format.startswith(("rgb", "gbr", "bgr"))
     tags = [
-        f"tin={info.hdr}",
-        f"pin={info.color_primaries or 'bt2020'}",
-        f"min={'gbr' if rgb else info.color_matrix or 'bt2020nc'}",
-        f"rin={info.color_range or ('pc' if rgb else 'tv')}",
+        f"color_trc={info.hdr}",
+        f"color_primaries={info.color_primaries or 'bt2020'}",
+        f"colorspace={'gbr' if rgb else info.color_matrix or 'bt2020nc'}",
+        f"range={info.color_range or ('pc' if rgb else 'tv')}",
     ]
     return ",".join(
         [
-            f"zscale={':'.join(tags)}:t=linear:npl={_HDR_WHITE}",
+            f"setparams={':'.join(tags)}",  # zscale refuses what is not tagged
+            f"zscale=t=linear:npl={_HDR_WHITE}",
             "format=gbrpf32le",
             "zscale=p=bt709",
             f"tonemap=mobius:param=0.3:desat=0:peak={_HDR_PEAK / _HDR_WHITE:.4f}",

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -401,9 +402,29 @@ def test_hdr_keeps_its_light_on_an_sdr_screen(tmp_path, transfer, signal):
         frame = next(decode_frames(info))
         assert np.ptp(frame) <= 1  # grey stays grey
         shown[luminance] = int(frame[5, 5, 0])
-        if luminance < 0.3 * 203:
+        if luminance < 60:  # where the curve is linear
             assert shown[luminance] == pytest.approx(255 * (luminance / 203) ** (1 / 2.4), abs=2)
     assert 205 <= shown[203.0] <= 235 and shown[1000.0] >= 253
+
+
+def test_hdr_may_have_its_transfer_tagged_only(tmp_path):
+    if not {"zscale", "tonemap"} <= known_filters():
+        pytest.skip("this ffmpeg has no zscale filter")
+    info = replace(probe(hdr_video(tmp_path / "a.mkv", pq(26), "smpte2084")), color_matrix=None, color_primaries=None)
+    untagged = tmp_path / "untagged.mkv"
+    ffmpeg("-i", info.path, "-vf", NO_TAGS, "-c:v", "ffv1", untagged)
+    assert largest_error(next(decode_frames(replace(info, path=untagged))), (108, 108, 108)) <= 2
+
+
+@pytest.mark.parametrize("pixel_format", ["gbrp10le", "yuv444p12le"])
+def test_hdr_in_other_formats(tmp_path, pixel_format):
+    if not {"zscale", "tonemap"} <= known_filters():
+        pytest.skip("this ffmpeg has no zscale filter")
+    grey = hdr_video(tmp_path / "a.mkv", pq(26), "smpte2084")
+    ffmpeg("-i", grey, "-pix_fmt", pixel_format, "-color_trc", "smpte2084", "-c:v", "ffv1", tmp_path / "b.mkv")
+    info = probe(tmp_path / "b.mkv")
+    assert (info.hdr, info.pixel_format) == ("smpte2084", pixel_format)
+    assert largest_error(next(decode_frames(info)), (108, 108, 108)) <= 2
 
 
 def test_hdr_without_the_filters_is_a_warning(tmp_path, monkeypatch, caplog):
