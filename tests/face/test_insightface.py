@@ -91,8 +91,8 @@ def test_of_overlapping_boxes_the_best_stays():
 def test_overlap_counts_one_pixel_more():
     """Two boxes of 9 + 1 by 9 + 1 pixels: of 10 columns 5 shared is 1/3, 6 is 3/7."""
     a = np.array([0, 0, 9, 9], np.float32)
-    assert suppress(np.stack([a, a + (5, 0, 5, 0)])) == [0, 1]
-    assert suppress(np.stack([a, a + (4, 0, 4, 0)])) == [0]
+    assert suppress(np.stack([a, a + np.float32([5, 0, 5, 0])])) == [0, 1]
+    assert suppress(np.stack([a, a + np.float32([4, 0, 4, 0])])) == [0]
     assert suppress(np.empty((0, 4), np.float32)) == []
 
 
