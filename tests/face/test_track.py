@@ -184,6 +184,40 @@ def test_an_index_that_is_missing_passes_until_it_appears():
     assert all(face.landmarks is None and face.points is None for face in faces[:4])
 
 
+def test_a_person_whom_only_the_second_look_sees_counts():
+    people = [[Person(100, seen="again"), Person(300)]] * 5
+    for index, x in enumerate((100, 300)):
+        faces, scene = track(people, choice=FaceChoice(index=index))
+        assert [round(x_of(face)) for face in faces] == [x] * 5
+        assert scene.meshes == 5
+
+
+def test_boxes_of_the_two_looks_are_not_compared_by_size():
+    """Landmarks are: the second look's boxes may be half as large again."""
+
+    class Generous(Scene):
+        def boxes(self, frame, *, again=False):
+            found = super().boxes(frame, again=again)
+            grown = [FaceBox(face.box + np.float32([-25, -25, 25, 25]), face.score) for face in found]
+            return grown if again else found
+
+    people = [[Person(100, side=100), Person(300, side=80, seen="again")]] * 3
+    faces = list(track_faces(numbered(3), Generous(people), rate=RATE))
+    assert [round(x_of(face)) for face in faces] == [100] * 3
+
+
+def test_the_second_looks_box_counts_where_the_first_ones_yields_no_landmarks():
+    class Picky(Scene):
+        def boxes(self, frame, *, again=False):
+            found = super().boxes(frame, again=again)
+            return found if again else [FaceBox(face.box + np.float32([0, 0, 30, 30]), 0.9) for face in found]
+
+        def landmarks(self, frame, box):
+            return super().landmarks(frame, box) if box[2] - box[0] == 100 else None
+
+    assert tracks(track_faces(numbered(3), Picky([[Person(100)]] * 3), rate=RATE)) == [0] * 3
+
+
 def test_a_point_chooses_the_face_it_lies_on():
     people = [[Person(100, side=120), Person(300, side=60)]] * 3
     for point, x in (((290, 110), 300), ((80, 60), 100)):
@@ -241,7 +275,7 @@ def test_a_face_missed_by_the_first_look_is_rescued(seen):
     faces, scene = track(people, smooth=False, bridge=False)
     assert tracks(faces) == [0] * 12
     np.testing.assert_allclose([x_of(face) for face in faces], [100 + 3 * i for i in range(12)], atol=0.01)
-    assert {index for index, again in scene.looks if again} == set(range(4, 9))
+    assert {index for index, again in scene.looks if again} == {0, *range(4, 9)}
 
 
 def test_a_face_is_not_looked_for_where_it_was_for_ever():
