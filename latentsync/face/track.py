@@ -149,11 +149,28 @@ class FaceFollower:
 
     def _chosen(self, frame: np.ndarray) -> Face | None:
         """The face that answers the choice."""
+        if self.hold:
+            boxes, candidates = self._everyone(frame)
+            face = self._first_face(frame, candidates)
+            others = [found for found in boxes if face is None or not _known(found, [face])]
+            self._crowded |= len(boxes) > 1
+            self._remember(others if face else [])
+            return face
         for boxes in self._looks(frame):
             if face := self._first_face(frame, self.choice.among(boxes)):
-                self._remember([found for found in boxes if found.box is not face.box])
                 return face
         return None
+
+    def _everyone(self, frame: np.ndarray) -> tuple[list[FaceBox], list[FaceBox]]:
+        """All boxes of both looks, as neither sees everyone; and those that answer the choice, the best first."""
+        first, second = self._looks(frame)
+        extra = [found for found in second if not _known(found, first)]
+        boxes = first + extra
+        if first and extra and self.choice == FaceChoice():  # the looks' boxes differ in size by up to half
+            faces = [face for found in boxes if (face := self._first_face(frame, [found]))]
+            return boxes, sorted(faces, key=lambda face: -box_area(_landmark_box(face)))
+        wanted = self.choice.among(boxes)
+        return boxes, [face for found in wanted for face in (found, *(b for b in second if _known(b, [found])))]
 
     def _followed(self, frame: np.ndarray) -> Face | None:
         """The person of this shot: by another look, or where it was last, if the first look misses it."""
@@ -165,6 +182,7 @@ class FaceFollower:
             strangers = strangers or others
             self._remember(others)
             if face:
+                self._crowded |= bool(strangers)
                 return face
         if self._index - self._seen <= self.patience and (face := self._where_it_was(frame)):
             return face
@@ -188,7 +206,7 @@ class FaceFollower:
         kept = [
             (known, seen)
             for known, seen in self._bystanders
-            if self._index - seen <= self.patience and not any(overlap(known.box, o.box) > SAME_PERSON for o in others)
+            if self._index - seen <= self.patience and not _known(known, others)
         ]
         self._bystanders = kept + [(other, self._index) for other in others]
 
@@ -299,8 +317,17 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / max(box_area(a) + box_area(b) - shared, 1e-9)
 
 
+def _known(found: FaceBox, others: Sequence[FaceBox]) -> bool:
+    """Whether one of the others may be the same person."""
+    return any(overlap(found.box, other.box) > SAME_PERSON for other in others)
+
+
+def _landmark_box(face: Face) -> np.ndarray:
+    return np.concatenate([face.landmarks.min(axis=0), face.landmarks.max(axis=0)])
+
+
 def _landmark_overlap(a: Face, b: Face) -> float:
-    return overlap(*(np.concatenate([f.landmarks.min(axis=0), f.landmarks.max(axis=0)]) for f in (a, b)))
+    return overlap(_landmark_box(a), _landmark_box(b))
 
 
 def _inside(point: np.ndarray, box: np.ndarray) -> bool:

@@ -2,8 +2,9 @@
 
 Time zero is the start of the file: pictures and sound keep the distance that the container gives them.
 
-Options and filters here exist from ffmpeg 4.4 on; some of them are deprecated in none of the later versions, and
-the newer names (`-fps_mode`, `setparams=chroma_location`) are avoided for that reason.
+All options here exist in ffmpeg 4.4 to 9. Versions differ in `-fps_mode` (from 5.1; `-vsync` before), which frames
+with exact times do not need, and in whether encoders take over the tags of frames (from 5), which are therefore given
+as options too.
 """
 
 import logging
@@ -29,6 +30,7 @@ import numpy as np
 from ..errors import MediaError
 from ..files import atomic_path
 from ..types import AudioInfo, VideoInfo
+from .codecs import encoder_args
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ _HDR_WHITE, _HDR_PEAK = 203, 1000  # cd/m²
 _NOT_A_PICTURE_STREAM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 _IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_mf")
 _PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"})
 #: The containers that can be written, and the sound that each holds without conversion.
 _COPIED_AUDIO = {
@@ -81,7 +84,7 @@ def encoders() -> frozenset[str]:
     listing = subprocess.run(
         [ffmpeg_path(), "-hide_banner", "-encoders"], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\w+)", listing.stdout, re.MULTILINE))
+    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} ([\w-]+)", listing.stdout, re.MULTILINE))
 
 
 @cache
@@ -282,14 +285,15 @@ def _tone_mapping(info: VideoInfo) -> str:
     """
     rgb = info.pixel_format.startswith(("rgb", "gbr", "bgr"))
     tags = [
-        f"tin={info.hdr}",
-        f"pin={info.color_primaries or 'bt2020'}",
-        f"min={'gbr' if rgb else info.color_matrix or 'bt2020nc'}",
-        f"rin={info.color_range or ('pc' if rgb else 'tv')}",
+        f"color_trc={info.hdr}",
+        f"color_primaries={info.color_primaries or 'bt2020'}",
+        f"colorspace={'gbr' if rgb else info.color_matrix or 'bt2020nc'}",
+        f"range={info.color_range or ('pc' if rgb else 'tv')}",
     ]
     return ",".join(
         [
-            f"zscale={':'.join(tags)}:t=linear:npl={_HDR_WHITE}",
+            f"setparams={':'.join(tags)}",  # zscale refuses what is not tagged
+            f"zscale=t=linear:npl={_HDR_WHITE}",
             "format=gbrpf32le",
             "zscale=p=bt709",
             f"tonemap=mobius:param=0.3:desat=0:peak={_HDR_PEAK / _HDR_WHITE:.4f}",
@@ -374,7 +378,10 @@ class VideoWriter:
     The picture is 8-bit 4:2:0 BT.709 in limited range, and tagged so. It is never scaled: an odd width or
     height grows by one pixel that repeats the edge. The first audio stream of `audio` starts with the picture
     and ends with it at the latest; it is copied where the container can hold it, else becomes AAC with its
-    own sample rate and channels.
+    own sample rate and channels. With `pad_audio` it becomes AAC too, and silence follows it up to the picture's
+    end.
+
+    `crf` and `preset` (None: the encoder's own) are as `encoder_args` takes them.
 
     The file appears under its name when the block ends well; otherwise nothing is left. Encoding runs beside
     the caller, behind a queue of about `queue_bytes`. Raises MediaError for a target or an encoder that
@@ -390,17 +397,23 @@ class VideoWriter:
         *,
         audio: str | Path | None = None,
         crf: int = 18,
-        preset: str = "medium",
+        preset: str | None = None,
         codec: str = "libx264",
+        pad_audio: bool = False,
         queue_bytes: int = 64 << 20,
     ):
         self._path, self._audio = Path(path), None if audio is None else Path(audio)
         self._shape, self._rate = (height, width, 3), Fraction(rate)
-        self._codec_args = ["-c:v", codec, "-crf", str(crf), "-preset", preset]
         _check_target(self._path)
         if codec not in encoders():
             raise MediaError(f"{self._path} cannot be written: ffmpeg has no encoder {codec}; try libx264")
+        self._codec_args = encoder_args(codec, crf, preset)
+        if codec.startswith(("libx265", "hevc_")) and self._path.suffix.lower() != ".mkv":
+            self._codec_args += ["-tag:v", "hvc1"]  # Apple's players know HEVC by this name only
+        if codec.endswith(_HARDWARE):
+            _check_encoder(codec, self._codec_args)
         self._audio_info = None if self._audio is None else probe_audio(self._audio)
+        self._pad_audio = pad_audio
         self._n_frames = 0
         self._frames: Queue[np.ndarray | None] = Queue(max(2, queue_bytes // (width * height * 3)))
         self._broken = Event()  # the encoder takes no more
@@ -501,12 +514,23 @@ class VideoWriter:
     def _add_sound(self) -> None:
         """Join the encoded picture, as it is, and the sound up to the picture's end."""
         copied = self._audio_info.codec in _COPIED_AUDIO[self._path.suffix.lower()]
-        codec = ["-c:a", "copy"] if copied else ["-c:a", "aac", "-b:a", "192k"]
+        codec = ["-c:a", "aac", "-b:a", "192k"]
+        if self._pad_audio:
+            codec += ["-af", "aresample=async=1:first_pts=0,apad"]  # -t ends it; first a late start is filled
+        elif copied:
+            codec = ["-c:a", "copy"]
         duration_s = float(self._n_frames / self._rate)
         args = [*input_args(self._picture), *input_args(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
         args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, url(self._output)]
         with running(args) as (process, log):
             wait_for(process, log, self._path, f"cannot be written with the sound of {self._audio}")
+
+
+def _check_encoder(codec: str, codec_args: list[str]) -> None:
+    """Raise MediaError where an encoder that needs a device cannot encode one frame."""
+    black = ["-f", "lavfi", "-i", "color=size=256x256:rate=25", "-frames:v", "1", "-pix_fmt", "yuv420p"]
+    with running([*black, *codec_args, "-f", "null", "-"]) as (process, log):
+        wait_for(process, log, Path(codec), "cannot be used here, so try libx264")
 
 
 def _check_target(path: Path) -> None:

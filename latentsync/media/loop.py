@@ -76,7 +76,10 @@ def _looped_frames(
 ) -> Iterator[tuple[int, np.ndarray]]:
     with tempfile.TemporaryDirectory(prefix=".loop-", dir=folder) as own:
         copy = Path(own) / "copy.mkv"
-        first = _copied_frames(info, rate, n_output, copy) if will_copy else decode_frames(info, rate, n_frames=n_output)
+        if will_copy:
+            first = _copied_frames(info, rate, n_output, copy)
+        else:
+            first = decode_frames(info, rate, n_frames=n_output)
         held: list[np.ndarray] = []  # enough to repeat a video of a few frames, or the last frame
         n_source = 0
         with closing(first) as frames:
@@ -129,9 +132,17 @@ def _copy_filters(info: VideoInfo, rate: Fraction) -> str:
     return f"{constant_rate(info, rate)},{size},format={_copy_format(info)}"
 
 
-def _label(info: VideoInfo, color_range: str) -> str:
-    """Name another range, as the codec converts full range to the limited one that it knows."""
-    return f"setparams=range={color_range}" if _copy_format(info) and _full_range(info) else "null"
+def _label_copy(info: VideoInfo) -> str:
+    """Call full range limited, as the codec knows no other and ffmpeg would convert it."""
+    return "setparams=range=tv" if _copy_format(info) and _full_range(info) else "null"
+
+
+def _label_as_decoded(info: VideoInfo) -> str:
+    """Undo that; older versions of ffmpeg do not keep the matrix either."""
+    if _copy_format(info) is None:
+        return "null"
+    matrix = f":colorspace={info.color_matrix}" if info.color_matrix else ""
+    return f"setparams=range={'pc' if _full_range(info) else 'tv'}{matrix}"
 
 
 def _rest_of_filters(info: VideoInfo) -> str:
@@ -148,14 +159,19 @@ def _encoder_args(n_frames: int, copy: Path) -> list[str]:
 
 def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> Iterator[np.ndarray]:
     """What `decode_frames` gives, while the copy is written."""
-    graph = f"[0:V:0]{_copy_filters(info, rate)},split[a][b];[a]{_rest_of_filters(info)}[rgb];[b]{_label(info, 'tv')}[copy]"
-    args = [*_decoder_args(info), "-filter_complex", graph, "-map", "[copy]", *_encoder_args(n_frames, copy)]
+    graph = [
+        f"[0:V:0]{_copy_filters(info, rate)},split[a][b]",
+        f"[a]{_rest_of_filters(info)}[rgb]",
+        f"[b]{_label_copy(info)}[copy]",
+    ]
+    args = [*_decoder_args(info), "-filter_complex", ";".join(graph)]
+    args += ["-map", "[copy]", *_encoder_args(n_frames, copy)]
     args += ["-map", "[rgb]", "-frames:v", str(n_frames), "-f", "rawvideo", "pipe:1"]
     return read_frames(info, args, f"could be decoded, and copied to {copy.parent.parent}, up to frame {{}} only")
 
 
 def _write_copy(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> None:
-    args = [*_decoder_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label(info, 'tv')}"]
+    args = [*_decoder_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label_copy(info)}"]
     with running([*args, *_encoder_args(n_frames, copy)]) as (process, log):
         wait_for(process, log, info.path, f"cannot be copied to {copy.parent.parent}")
 
@@ -165,7 +181,7 @@ def _read_copy(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Frames `start` ... `start + n - 1` with their numbers."""
     seek = ["-ss", f"{float((start - Fraction(1, 2)) / rate):.6f}"] if start else []  # times are rounded to ms
-    filters = f"settb={1 / rate},setpts=N,{_label(info, 'pc')},{_rest_of_filters(info)}"
+    filters = f"settb={1 / rate},setpts=N,{_label_as_decoded(info)},{_rest_of_filters(info)}"
     args = [*seek, "-i", url(copy), "-map", "0:v:0", "-vf", filters]
     args += ["-r", str(rate), "-frames:v", str(n), "-f", "rawvideo", "pipe:1"]
     with closing(read_frames(info, args)) as frames:

@@ -1,9 +1,11 @@
 import logging
+import math
 import subprocess
 import sys
 import threading
 import time
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from latentsync.media.ffmpeg import (
     decode_frames,
     encoders,
     ffmpeg_path,
+    known_filters,
     probe,
     probe_audio,
 )
@@ -364,6 +367,97 @@ def test_written_colours_are_tagged(tmp_path):
     assert tags == (1, 1, 1, 1)  # BT.709 three times, limited range
 
 
+def pq(luminance: float) -> float:
+    """The PQ signal of a luminance in cd/m² (SMPTE ST 2084)."""
+    y = (luminance / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
+
+
+def hlg(luminance: float) -> float:
+    """The HLG signal of grey on a screen of 1000 cd/m² (BT.2100)."""
+    light = (luminance / 1000) ** (1 / 1.2)
+    return math.sqrt(3 * light) if light <= 1 / 12 else 0.17883277 * math.log(12 * light - 0.28466892) + 0.55991073
+
+
+def hdr_video(path: Path, signal: float, transfer: str) -> Path:
+    """Grey BT.2020 video."""
+    luma = np.full(64 * 48, round(64 + 876 * signal), "<u2").tobytes()
+    chroma = np.full(2 * 32 * 24, 512, "<u2").tobytes()
+    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", "64x48", "-r", "25", "-i", "pipe:0"]
+    tags = ["-vf", f"setparams=range=tv:colorspace=bt2020nc:color_primaries=bt2020:color_trc={transfer}"]
+    tags += ["-colorspace", "bt2020nc", "-color_primaries", "bt2020", "-color_trc", transfer]
+    ffmpeg(*raw, *tags, "-c:v", "ffv1", path, stdin=(luma + chroma) * 2)
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "signal"), [("smpte2084", pq), ("arib-std-b67", hlg)])
+def test_hdr_keeps_its_light_on_an_sdr_screen(tmp_path, transfer, signal):
+    """Reference white is 203 cd/m² (BT.2408) and a screen's exponent 2.4 (BT.1886); only highlights are compressed."""
+    if not {"zscale", "tonemap"} <= known_filters():
+        pytest.skip("this ffmpeg has no zscale filter")
+    shown = {}
+    for luminance in (0.0, 5.0, 26.0, 50.0, 203.0, 1000.0):
+        info = probe(hdr_video(tmp_path / "a.mkv", signal(luminance), transfer))
+        assert (info.hdr, info.color_primaries) == (transfer, "bt2020")
+        frame = next(decode_frames(info))
+        assert np.ptp(frame) <= 1  # grey stays grey
+        shown[luminance] = int(frame[5, 5, 0])
+        if luminance < 60:  # where the curve is linear
+            assert shown[luminance] == pytest.approx(255 * (luminance / 203) ** (1 / 2.4), abs=2)
+    assert 205 <= shown[203.0] <= 235 and shown[1000.0] >= 253
+
+
+def test_hdr_may_have_its_transfer_tagged_only(tmp_path):
+    if not {"zscale", "tonemap"} <= known_filters():
+        pytest.skip("this ffmpeg has no zscale filter")
+    info = replace(probe(hdr_video(tmp_path / "a.mkv", pq(26), "smpte2084")), color_matrix=None, color_primaries=None)
+    untagged = tmp_path / "untagged.mkv"
+    ffmpeg("-i", info.path, "-vf", NO_TAGS, "-c:v", "ffv1", untagged)
+    assert largest_error(next(decode_frames(replace(info, path=untagged))), (108, 108, 108)) <= 2
+
+
+@pytest.mark.parametrize("pixel_format", ["gbrp10le", "yuv444p12le"])
+def test_hdr_in_other_formats(tmp_path, pixel_format):
+    if not {"zscale", "tonemap"} <= known_filters():
+        pytest.skip("this ffmpeg has no zscale filter")
+    grey = hdr_video(tmp_path / "a.mkv", pq(26), "smpte2084")
+    ffmpeg("-i", grey, "-pix_fmt", pixel_format, "-color_trc", "smpte2084", "-c:v", "ffv1", tmp_path / "b.mkv")
+    info = probe(tmp_path / "b.mkv")
+    assert (info.hdr, info.pixel_format) == ("smpte2084", pixel_format)
+    assert largest_error(next(decode_frames(info)), (108, 108, 108)) <= 2
+
+
+def test_hdr_without_the_filters_is_a_warning(tmp_path, monkeypatch, caplog):
+    path = hdr_video(tmp_path / "a.mkv", pq(100), "smpte2084")
+    monkeypatch.setattr(media, "known_filters", lambda: frozenset({"scale"}))
+    media._can_map_tones.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert len(list(decode_frames(path))) == 2
+    media._can_map_tones.cache_clear()
+    assert "HDR video will look pale" in caplog.text
+
+
+@pytest.mark.parametrize("fields", ["tff", "bff", None])
+def test_interlaced_video_has_no_combs(tmp_path, fields):
+    """A bar moves by 8 pixels a field; where it is sharp in both fields, lines alternate."""
+    height, width, n_fields = 48, 128, 20
+    moving = np.zeros((n_fields, height, width, 3), np.uint8)
+    for n, picture in enumerate(moving):
+        picture[:, n * 5 : n * 5 + 20] = 255
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "50", "-i", "pipe:0"]
+    mode = {"tff": "interleave_top", "bff": "interleave_bottom"}.get(fields)
+    weave = f"tinterlace={mode}," if mode else "fps=25,"
+    order = ["-field_order", {"tff": "tt", "bff": "bb"}[fields]] if fields else []
+    path = tmp_path / "a.mkv"
+    ffmpeg(*raw, "-vf", f"{weave}format=yuv444p", "-c:v", "ffv1", *order, path, stdin=moving.tobytes())
+    info = probe(path)
+    assert (info.rate, info.interlaced) == (25, fields is not None)
+    frames = np.stack(list(decode_frames(info))).astype(int)[1:-1]
+    assert len(frames) == 8
+    assert np.abs(np.diff(frames[..., 0], axis=1)).mean() < 1  # lines are alike
+    assert all(frame.mean(axis=(0, 2)).max() > 100 for frame in frames)  # and the bar is there
+
+
 # Failures while decoding
 
 
@@ -516,6 +610,67 @@ def test_the_picture_is_never_cut_to_the_sound(tmp_path, rate):
     assert stream_times(tmp_path / "o.mp4")["audio"][1] == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize(("source", "late_s"), [("a.wav", 0), ("a.m4a", 0.2), ("a.mp3", 0)])
+def test_silence_follows_the_sound_on_request(tmp_path, source, late_s):
+    song = tone(tmp_path / "short.wav", 1, rate=48000, channels=2, late_s=late_s)
+    ffmpeg("-i", song, tmp_path / source)
+    video = write(tmp_path / "o.mp4", n_frames=75, audio=tmp_path / source, pad_audio=True)
+    audio = probe(video).audio
+    assert (audio.codec, audio.sample_rate, audio.channels) == ("aac", 48000, 2)
+    times = stream_times(video)
+    assert times["video"] == (0, 3)
+    assert times["audio"] == (0, pytest.approx(3, abs=1024 / 48000))
+    samples = decode_audio(video, tmp_path)
+    assert first_sound(samples) == pytest.approx(late_s, abs=0.03 if source == "a.mp3" else 0.003)
+    assert np.abs(samples[17000:]).max() < 100 < np.abs(samples[14000:15000]).max()
+
+
+def test_sound_that_is_long_enough_is_cut_when_padded_too(tmp_path):
+    song = tone(tmp_path / "a.wav", 2, rate=48000)
+    times = stream_times(write(tmp_path / "o.mp4", n_frames=25, audio=song, pad_audio=True))
+    assert times["audio"] == (0, pytest.approx(1, abs=1024 / 48000))
+
+
+def test_ten_minutes_do_not_drift(tmp_path):
+    """The picture turns white and a tone begins in the last second of ten minutes at 29.97 frames/s."""
+    duration_s, rate = 600, Fraction(30000, 1001)
+    event_s = float(17950 / rate)
+    samples = np.zeros(duration_s * 8000, "<i2")
+    samples[int(event_s * 8000) : int((event_s + 0.2) * 8000)] = 20000
+    with wave.open(str(tmp_path / "click.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(samples.tobytes())
+    white = "drawbox=color=white:t=fill:enable='gte(n,17950)'"
+    flash = f"color=size=16x16:rate={rate}:duration={duration_s},{white}"
+    ffmpeg("-f", "lavfi", "-i", flash, "-preset", "ultrafast", "-pix_fmt", "yuv420p", tmp_path / "flash.mp4")
+    ffmpeg("-i", tmp_path / "click.wav", tmp_path / "click.m4a")
+    song = tmp_path / "click.m4a"
+    with VideoWriter(tmp_path / "o.mp4", 16, 16, 25, audio=song, preset="ultrafast") as writer:
+        for frame in decode_frames(tmp_path / "flash.mp4"):
+            writer.write(frame)
+    flashes = [i / 25 for i, frame in enumerate(decode_frames(tmp_path / "o.mp4")) if frame[8, 8, 0] > 127]
+    assert flashes[0] == pytest.approx(event_s, abs=0.02)
+    assert first_sound(decode_audio(tmp_path / "o.mp4", tmp_path)) == pytest.approx(event_s, abs=0.005)
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libsvtav1", "libvpx-vp9", "mpeg4", "h264_nvenc"])
+def test_other_encoders(tmp_path, codec):
+    if codec not in encoders():
+        pytest.skip(f"this ffmpeg has no {codec}")
+    try:
+        writer = VideoWriter(tmp_path / "a.mp4", 256, 256, 25, codec=codec, crf=20)
+    except MediaError as error:  # no device here
+        assert codec == "h264_nvenc" and "h264_nvenc cannot be used here, so try libx264: " in str(error)
+        return
+    with writer:
+        for _ in range(3):
+            writer.write(flat(COLOR, 256, 256))
+    frames = list(decode_frames(tmp_path / "a.mp4"))
+    assert len(frames) == 3 and largest_error(frames[0]) <= 8
+
+
 @pytest.mark.parametrize("source", ["a.wav", "a.m4a", "a.ts"])
 def test_sound_is_where_it_was(tmp_path, source):
     """Silence at the start stays, through encoding and copying."""
@@ -571,9 +726,10 @@ def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
 
 
 def test_the_encoders_reason_is_told(tmp_path):
+    """MP4 files do not hold every codec."""
     with (
-        pytest.raises(MediaError, match=r"a\.mp4 cannot be written: .*invalid preset 'hasty'") as caught,
-        VideoWriter(tmp_path / "a.mp4", 64, 48, 25, preset="hasty") as writer,
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written: .*utvideo") as caught,
+        VideoWriter(tmp_path / "a.mp4", 64, 48, 25, codec="utvideo") as writer,
     ):
         writer.write(flat(COLOR))
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
@@ -592,6 +748,8 @@ def test_no_frames_is_an_error(tmp_path):
         ("folder.mp4", {}, "is a folder"),
         ("missing/a.mp4", {}, "folder does not exist"),
         ("a.mp4", {"codec": "libnone"}, "no encoder libnone"),
+        ("a.mp4", {"preset": "hasty"}, "libx264 has no preset hasty"),
+        ("a.mp4", {"crf": 99}, "expected a crf of 0 to 51"),
         ("a.mp4", {"audio": "missing.wav"}, "missing.wav does not exist"),
         ("a.mp4", {"audio": "silent.mp4"}, "silent.mp4 has no audio stream"),
     ],
