@@ -154,7 +154,7 @@ def _decoder_args(info: VideoInfo) -> list[str]:
 
 
 def _encoder_args(n_frames: int, copy: Path) -> list[str]:
-    return ["-frames:v", str(n_frames), "-c:v", CODEC, url(copy)]
+    return ["-frames:v", str(n_frames), "-c:v", CODEC, "-f", "matroska", url(copy)]
 
 
 def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> Iterator[np.ndarray]:

@@ -263,6 +263,17 @@ def test_impossible_requests_are_refused(tmp_path, folder, arguments):
         looped_frames(info, *arguments, folder)
 
 
+def test_a_disk_that_fills_up_is_one_sentence(tmp_path, folder, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    monkeypatch.setattr(loop, "url", lambda copy: "/dev/full")
+    info = probe(numbered_video(tmp_path / "a.mp4", 40))
+    for duration_s, message in ((1.6, "could be decoded, and copied to"), (None, "cannot be copied to")):
+        with pytest.raises(MediaError, match=f"{message} .*: .*No space left on device") as caught:
+            list(looped_frames(replace(info, duration_s=duration_s), 25, 100, "loop", folder))
+        assert "\n" not in str(caught.value)
+
+
 def test_nothing_is_complained_about(tmp_path, folder, caplog):
     info = probe(numbered_video(tmp_path / "a.mp4", 40))
     with caplog.at_level(logging.WARNING):
