@@ -150,12 +150,16 @@ def test_a_turned_video_is_repeated_upright(tmp_path, folder):
     [
         (20, None, []),
         (40, 1.6, []),
-        (41, 1.6, ["_copied_frames"]),
+        (56, 1.6, []),
+        (57, 1.6, ["_copied_frames"]),
+        (56, 99.0, ["_write_copy"]),
+        (56, None, []),
         (60, None, ["_write_copy"]),
         (60, 99.0, ["_write_copy"]),
         (60, 0.04, ["_write_copy"]),
         (60, 1.0, ["_copied_frames"]),
-        (30, 1.0, ["_copied_frames"]),
+        (30, 1.0, []),
+        (40, 0.8, ["_copied_frames"]),
     ],
 )
 def test_a_copy_is_made_where_needed(tmp_path, folder, copies, n_output, duration_s, expected):
@@ -166,10 +170,13 @@ def test_a_copy_is_made_where_needed(tmp_path, folder, copies, n_output, duratio
     assert copies == expected
 
 
-@pytest.mark.parametrize(("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze")])
-def test_few_frames_need_no_copy(tmp_path, folder, copies, n_source, mode):
+@pytest.mark.parametrize(
+    ("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze"), (90, "loop"), (90, "pingpong")]
+)
+def test_few_frames_or_few_missing_ones_need_no_copy(tmp_path, folder, copies, n_source, mode):
     info = probe(numbered_video(tmp_path / "a.mp4", n_source))
-    assert len(list(looped_frames(info, 25, 99, mode, folder))) == 99
+    got = [number(frame) for _, frame in looped_frames(info, 25, 99, mode, folder)]
+    assert got == list(source_order(n_source, 99, mode))
     assert copies == []
 
 
@@ -241,7 +248,7 @@ def test_a_full_disk_is_told_before_any_work(tmp_path, folder, monkeypatch):
 def test_a_full_disk_is_told_when_the_file_lied(tmp_path, folder, monkeypatch):
     info = replace(probe(numbered_video(tmp_path / "a.mp4", 40)), duration_s=None)
     monkeypatch.setattr(loop.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
-    frames = looped_frames(info, 25, 41, "loop", folder)
+    frames = looped_frames(info, 25, 60, "loop", folder)
     assert len(list(islice(frames, 40))) == 40
     with pytest.raises(MediaError, match="is shorter than the sound"):
         next(frames)
