@@ -31,7 +31,7 @@ class VideoInfo:
     color_range: str | None = None  # "tv" or "pc"; None where untagged
     color_primaries: str | None = None  # ffmpeg's name, e.g. "bt709"; None where untagged or unusual
     hdr: str | None = None  # the transfer function of HDR: "smpte2084" (PQ) or "arib-std-b67" (HLG)
-    interlaced: bool = False
+    interlaced: bool = False  # as the first frame says
     audio: AudioInfo | None = None
 
 

@@ -40,7 +40,6 @@ _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m",
 _RANGES = {1: "tv", 2: "pc"}
 _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
 _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
-_INTERLACED_ORDERS = range(2, 6)  # of AVFieldOrder: 0 is unknown, 1 progressive
 
 #: What HDR is brought to SDR by (BT.2408): reference white becomes 1, highlights up to the peak are compressed.
 _HDR_WHITE, _HDR_PEAK = 203, 1000  # cd/m²
@@ -183,7 +182,7 @@ def probe(path: str | Path) -> VideoInfo:
             color_range=_RANGES.get(context.color_range),
             color_primaries=_PRIMARIES.get(context.color_primaries),
             hdr=_HDR_TRANSFERS.get(context.color_trc),
-            interlaced=frame.interlaced_frame or context.field_order in _INTERLACED_ORDERS,
+            interlaced=bool(frame.interlaced_frame),
             audio=_audio_info(container),
         )
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -17,7 +18,7 @@ from .ffmpeg import constant_rate, decode_frames, input_args, read_frames, runni
 
 MODES = ("pingpong", "loop", "freeze")
 
-#: Frames in memory at once; a video that has no more is never copied.
+#: Frames in memory at once; a video that has or lacks no more is never copied.
 SEGMENT = 16
 
 #: Lossless, every frame on its own, for all the usual formats, and four times as fast as ffv1 at 1080x1920.
@@ -57,22 +58,32 @@ def looped_frames(
     """Exactly `n_output` frames with their numbers in the source, in the order of `source_order`.
 
     Each frame is a new (h, w, 3) uint8 RGB array, as `decode_frames` gives it; a frame that comes again is bit
-    for bit the same. A video that is long enough is only decoded. A shorter one is copied to `folder` on the way, as
-    decoded but at the constant rate; the copy is deleted with the generator. At most 16 frames are held.
+    for bit the same. A video that is long enough is only decoded, and so is one that lacks 16 frames at most. A
+    shorter one is copied to `folder` on the way, as decoded but at the constant rate; the copy is deleted with the
+    generator. At most 16 frames are held.
 
     Raises MediaError: here, if the copy will not fit on the disk; while iterating, if decoding fails.
     """
     if n_output < 1 or rate <= 0 or mode not in MODES:
         raise ValueError(f"expected frames, a rate and one of {', '.join(MODES)}, got {n_output}, {rate}, {mode}")
     expected = expected_frames(info, rate)
-    will_copy = mode != "freeze" and expected is not None and SEGMENT < expected < n_output
+    n_held = _frames_to_hold(expected, n_output, mode)
+    will_copy = not n_held and expected < n_output
     if will_copy:
         _check_space(info, expected, folder)
-    return _looped_frames(info, Fraction(rate), n_output, mode, folder, will_copy)
+    return _looped_frames(info, Fraction(rate), n_output, mode, folder, n_held, will_copy)
+
+
+def _frames_to_hold(expected: int | None, n_output: int, mode: str) -> int:
+    """0 where the video is surely long enough, or so short that it needs a copy; if the file is right."""
+    if mode == "freeze":
+        return 1
+    few = expected is None or expected <= SEGMENT or abs(n_output - expected) <= SEGMENT
+    return SEGMENT if few else 0
 
 
 def _looped_frames(
-    info: VideoInfo, rate: Fraction, n_output: int, mode: str, folder: Path, will_copy: bool
+    info: VideoInfo, rate: Fraction, n_output: int, mode: str, folder: Path, n_held: int, will_copy: bool
 ) -> Iterator[tuple[int, np.ndarray]]:
     with tempfile.TemporaryDirectory(prefix=".loop-", dir=folder) as own:
         copy = Path(own) / "copy.mkv"
@@ -80,24 +91,22 @@ def _looped_frames(
             first = _copied_frames(info, rate, n_output, copy)
         else:
             first = decode_frames(info, rate, n_frames=n_output)
-        held: list[np.ndarray] = []  # enough to repeat a video of a few frames, or the last frame
+        held: deque[tuple[int, np.ndarray]] = deque(maxlen=n_held)  # the first frames for "loop", else the last
         n_source = 0
         with closing(first) as frames:
             for frame in frames:
+                if n_held and (mode != "loop" or n_source < n_held):
+                    held.append((n_source, frame.copy()))
                 n_source += 1
-                if mode == "freeze":
-                    held = [frame.copy()]
-                elif n_source <= SEGMENT:
-                    held.append(frame.copy())
-                else:
-                    held = []
                 yield n_source - 1, frame
         if n_source == n_output:
             return
-        if held:
+        if mode == "freeze" or min(n_source, n_output - n_source) <= n_held:
+            kept = dict(held)
             for index in islice(source_order(n_source, n_output, mode), n_source, None):
-                yield index, held[min(index, len(held) - 1)].copy()
+                yield index, kept[index].copy()
             return
+        held.clear()
         if not will_copy:  # the file is shorter than it says
             _check_space(info, n_source, folder)
             _write_copy(info, rate, n_source, copy)
@@ -154,7 +163,7 @@ def _decoder_args(info: VideoInfo) -> list[str]:
 
 
 def _encoder_args(n_frames: int, copy: Path) -> list[str]:
-    return ["-frames:v", str(n_frames), "-c:v", CODEC, url(copy)]
+    return ["-frames:v", str(n_frames), "-c:v", CODEC, "-f", "matroska", url(copy)]
 
 
 def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> Iterator[np.ndarray]:

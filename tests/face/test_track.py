@@ -169,6 +169,23 @@ def test_a_person_hidden_by_another_is_not_taken_for_them():
     assert all(round(x_of(face)) == 100 for face in faces if face.track is not None)
 
 
+def test_a_person_may_walk_where_another_stood():
+    faces, _ = track([[Person(100 + 5 * i)] + [Person(300)] * (i < 12) for i in range(50)], choice=FaceChoice(index=0))
+    assert tracks(faces) == [0] * 50
+    np.testing.assert_allclose([x_of(face) for face in faces], [100 + 5 * i for i in range(50)], atol=0.01)
+
+
+def test_landmarks_of_a_neighbour_do_not_count():
+    """A box is doubled for the landmarks, so they may find the face beside it."""
+
+    class Nearsighted(Scene):
+        def landmarks(self, frame, box):
+            return super().landmarks(frame, box + np.float32([60, 0, 60, 0]))
+
+    people = [[Person(100, side=100), Person(170, side=60)]] * 3
+    assert tracks(track_faces(numbered(3), Nearsighted(people), rate=RATE)) == [None] * 3
+
+
 def test_index_counts_from_the_left():
     people = [[Person(300, side=120), Person(100, side=60), Person(500, side=90)]] * 5
     for index, x in enumerate((100, 300, 500)):

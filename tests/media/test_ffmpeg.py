@@ -671,6 +671,14 @@ def test_other_encoders(tmp_path, codec):
     assert len(frames) == 3 and largest_error(frames[0]) <= 8
 
 
+def test_players_of_apple_know_hevc_by_its_tag(tmp_path):
+    if "libx265" not in encoders():
+        pytest.skip("this ffmpeg has no libx265")
+    for audio in (None, tone(tmp_path / "a.wav", 1)):
+        with av.open(str(write(tmp_path / "a.mp4", codec="libx265", audio=audio))) as container:
+            assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
 @pytest.mark.parametrize("source", ["a.wav", "a.m4a", "a.ts"])
 def test_sound_is_where_it_was(tmp_path, source):
     """Silence at the start stays, through encoding and copying."""

@@ -150,12 +150,16 @@ def test_a_turned_video_is_repeated_upright(tmp_path, folder):
     [
         (20, None, []),
         (40, 1.6, []),
-        (41, 1.6, ["_copied_frames"]),
+        (56, 1.6, []),
+        (57, 1.6, ["_copied_frames"]),
+        (56, 99.0, ["_write_copy"]),
+        (56, None, []),
         (60, None, ["_write_copy"]),
         (60, 99.0, ["_write_copy"]),
         (60, 0.04, ["_write_copy"]),
         (60, 1.0, ["_copied_frames"]),
-        (30, 1.0, ["_copied_frames"]),
+        (30, 1.0, []),
+        (40, 0.8, ["_copied_frames"]),
     ],
 )
 def test_a_copy_is_made_where_needed(tmp_path, folder, copies, n_output, duration_s, expected):
@@ -166,10 +170,13 @@ def test_a_copy_is_made_where_needed(tmp_path, folder, copies, n_output, duratio
     assert copies == expected
 
 
-@pytest.mark.parametrize(("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze")])
-def test_few_frames_need_no_copy(tmp_path, folder, copies, n_source, mode):
+@pytest.mark.parametrize(
+    ("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze"), (90, "loop"), (90, "pingpong")]
+)
+def test_few_frames_or_few_missing_ones_need_no_copy(tmp_path, folder, copies, n_source, mode):
     info = probe(numbered_video(tmp_path / "a.mp4", n_source))
-    assert len(list(looped_frames(info, 25, 99, mode, folder))) == 99
+    got = [number(frame) for _, frame in looped_frames(info, 25, 99, mode, folder)]
+    assert got == list(source_order(n_source, 99, mode))
     assert copies == []
 
 
@@ -241,7 +248,7 @@ def test_a_full_disk_is_told_before_any_work(tmp_path, folder, monkeypatch):
 def test_a_full_disk_is_told_when_the_file_lied(tmp_path, folder, monkeypatch):
     info = replace(probe(numbered_video(tmp_path / "a.mp4", 40)), duration_s=None)
     monkeypatch.setattr(loop.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
-    frames = looped_frames(info, 25, 41, "loop", folder)
+    frames = looped_frames(info, 25, 60, "loop", folder)
     assert len(list(islice(frames, 40))) == 40
     with pytest.raises(MediaError, match="is shorter than the sound"):
         next(frames)
@@ -261,6 +268,17 @@ def test_impossible_requests_are_refused(tmp_path, folder, arguments):
     info = probe(encode(tmp_path / "a.png", flat((1, 2, 3)), n_frames=1))
     with pytest.raises(ValueError, match="expected frames, a rate and one of"):
         looped_frames(info, *arguments, folder)
+
+
+def test_a_disk_that_fills_up_is_one_sentence(tmp_path, folder, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    monkeypatch.setattr(loop, "url", lambda copy: "/dev/full")
+    info = probe(numbered_video(tmp_path / "a.mp4", 40))
+    for duration_s, message in ((1.6, "could be decoded, and copied to"), (None, "cannot be copied to")):
+        with pytest.raises(MediaError, match=f"{message} .*: .*No space left on device") as caught:
+            list(looped_frames(replace(info, duration_s=duration_s), 25, 100, "loop", folder))
+        assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_complained_about(tmp_path, folder, caplog):
