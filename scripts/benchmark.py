@@ -108,7 +108,7 @@ def main() -> int:
     parser.add_argument("--config", help="default: stage2 (unet), the weights' own (pipeline)")
     parser.add_argument("--weights", help="pipeline: a U-Net file; without it the networks are left out")
     parser.add_argument("--resolution", type=int, help="pipeline: of the faces, instead of the configuration's")
-    parser.add_argument("--preset", default="medium", help="pipeline: of the encoder")
+    parser.add_argument("--preset", help="pipeline: of the encoder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--windows", type=int, default=1, help="clips in one call")

@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     group = p.add_argument_group("the file")
     add = group.add_argument
     add("--crf", type=int, default=18, help="quality, lower is better and larger (%(default)s)")
-    add("--preset", default="medium", help="the encoder's speed (%(default)s)")
+    add("--preset", help="the encoder's speed, such as veryfast or slow (default: the encoder's own)")
     add("--codec", default="libx264", help="any video encoder of ffmpeg (%(default)s)")
 
     group = p.add_argument_group("weights and the run")

@@ -41,7 +41,7 @@ LOOPS = ("pingpong", "loop", "freeze", "cut")
 TAILS = ("cut", "keep")
 
 #: Aligned frames waiting for the networks, and generated ones waiting for the encoder.
-DEPTH = 16
+DEPTH = 8
 
 
 def frame_count(n_samples: int, rate: Fraction, *, exact: bool = True) -> int:
@@ -113,7 +113,7 @@ class LipsyncPipeline:
         loop: str = "pingpong",
         tail: str = "cut",
         crf: int = 18,
-        preset: str = "medium",
+        preset: str | None = None,
         codec: str = "libx264",
         cache_interval: int = 1,
         windows_per_call: int = 1,
@@ -134,7 +134,7 @@ class LipsyncPipeline:
             face: whose lips: "largest", an index counted from the left, or "x,y" in pixels.
             loop: where the sound outlasts the video: "pingpong", "loop", "freeze" or "cut".
             tail: where the video outlasts the sound: "cut", or "keep" its other frames, with silence.
-            crf, preset, codec: of the encoder.
+            crf, preset, codec: of the encoder; its own preset if None.
             cache_interval: 1 is exact, 3 reuses deep features as DeepCache does.
             windows_per_call: windows stacked in one call of the networks.
             progress: called with (frames done, frames in all).
@@ -202,7 +202,7 @@ class LipsyncPipeline:
                 if report.n_faceless == report.frames:
                     raise NoFaceError(
                         f"{video_path}: no face found in any of {report.frames} frames; expected a face that is "
-                        "turned towards the camera and not too small"
+                        "at least 64 pixels wide and turned towards the camera"
                     )
                 for _, frame in decoded:  # the tail that is kept
                     writer.write(frame)
