@@ -20,6 +20,7 @@ from latentsync.checkpoint import (
     check_resolution,
     load_module,
     load_state,
+    read_origin,
     release_of,
     state_shapes,
 )
@@ -93,7 +94,8 @@ def default_config(unet_path: Path) -> Path:
     beside = unet_path.with_name("config.yaml")
     if beside.is_file():
         return beside
-    release = release_of(load_state(unet_path))
+    origin = read_origin(unet_path)
+    release = origin.release if origin else None
     return REPO_ROOT / RELEASE_CONFIG.get(release, RELEASE_CONFIG["1.6"])
 
 

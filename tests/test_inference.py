@@ -1,8 +1,10 @@
 """The inference command: how it is called, what it says, how it fails."""
 
 import argparse
+import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from latentsync import REPO_ROOT
-from latentsync.media.ffmpeg import decode_frames
+from latentsync.media.ffmpeg import VideoWriter, decode_frames
 from scripts import inference
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
@@ -113,6 +115,43 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, capsys, short_sound
         assert expected in failing(capsys, video, audio, out)
     assert not Path(out).exists()
     assert "nowhere" in failing(capsys, DEMO[0], short_sound, str(tmp_path / "nowhere/out.mp4"))
+
+
+def test_the_report_is_json(short_sound, tmp_path, capsys):
+    out = tmp_path / "out.mp4"
+    flags = ["--fps", "source", "--tail", "keep", "--inference_steps", "1", "--quiet", "--json", "--preset", "veryfast"]
+    assert inference.cli([DEMO[0], short_sound, str(out), *flags]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["frames"], report["tail_frames"], report["faceless"]) == (15, 201, [])
+    assert report["peak_memory_mb"] > 100 and report["stages"]["networks"]["seconds"] > 0
+    assert len(list(decode_frames(out))) == 216
+
+
+def test_a_sound_longer_than_its_video_plays_it_again(tmp_path, short_sound):
+    video = tmp_path / "short.mp4"
+    with VideoWriter(video, 512, 512, 25) as writer:
+        for frame in islice(decode_frames(DEMO[0]), 10):
+            writer.write(frame)
+    out = tmp_path / "out.mp4"
+    assert inference.cli([str(video), short_sound, str(out), "--inference_steps", "1", "--quiet"]) == 0
+    assert len(list(decode_frames(out))) == 15
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--face", "3"], "that answers the choice '3'"),
+        (["--face", "nose"], "got 'nose'"),
+        (["--codec", "nonsense"], "no encoder nonsense"),
+        (["--preset", "nonsense"], "no preset nonsense"),
+        (["--fps", "0"], "--fps 0: expected source or a rate"),
+        (["--face_detector", "insightface"], "no InsightFace model at"),
+    ],
+)
+def test_a_flag_that_cannot_work_is_explained(flags, expected, short_sound, tmp_path, capsys):
+    out = tmp_path / "out.mp4"
+    assert expected in failing(capsys, DEMO[0], short_sound, str(out), "--inference_steps", "1", *flags)
+    assert not out.exists()
 
 
 def test_a_config_that_does_not_fit_is_refused_before_work(tmp_path, capsys, cache, short_sound):

@@ -200,9 +200,10 @@ class LipsyncPipeline:
                             if progress is not None:
                                 progress(report.frames, total)
                 if report.n_faceless == report.frames:
+                    chosen = "" if face == "largest" else f" that answers the choice {face!r}"
                     raise NoFaceError(
-                        f"{video_path}: no face found in any of {report.frames} frames; expected a face that is "
-                        "at least 64 pixels wide and turned towards the camera"
+                        f"{video_path}: no face found{chosen} in any of {report.frames} frames; expected a face that "
+                        "is at least 64 pixels wide and turned towards the camera"
                     )
                 for _, frame in decoded:  # the tail that is kept
                     writer.write(frame)
