@@ -5,6 +5,7 @@ tensors made before the first step.
 """
 
 from collections.abc import Callable
+from copy import copy
 
 import torch
 from diffusers import DDIMScheduler
@@ -51,7 +52,9 @@ def denoise(
     Returns:
         (b, 4, f, h, w) float32 scaled latents.
     """
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(steps)  # for onlookers such as the DeepCache package, which reads the steps there
+    scheduler = copy(scheduler)
+    scheduler.set_timesteps(steps)  # for this run alone: another one may change the shared scheduler meanwhile
     timesteps = scheduler.timesteps.to(latents.device)
     guided = guidance_scale > 1 and audio is not None
     if guided:

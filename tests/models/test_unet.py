@@ -122,5 +122,15 @@ def test_two_jobs_with_caches_do_not_mix(unet):
         torch.testing.assert_close(together[i], alone[i], rtol=1e-5, atol=1e-5)
 
 
+def test_another_run_with_other_steps_does_not_change_this_one(unet):
+    scheduler = build_scheduler()
+    alone = denoise(unet, build_scheduler(), **clip(), steps=6)
+
+    def interrupt(index, timestep, latents):
+        scheduler.set_timesteps(50)
+
+    torch.testing.assert_close(denoise(unet, scheduler, **clip(), steps=6, callback=interrupt), alone)
+
+
 def test_scheduler_is_diffusers_own():
     assert isinstance(build_scheduler(), DDIMScheduler)
