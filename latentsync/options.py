@@ -17,6 +17,9 @@ class InferenceOptions:
     #: One person followed through each shot, gaps bridged, points with fractions and smoothed, crops rounded to 8
     #: bits; else the largest face of each frame, points rounded twice, a drifting bias, truncation.
     precise_alignment: bool = True
+    #: A crop whose lips would leave the region that is generated is moved (head far back, broad smile); else brows and
+    #: nose alone place it.
+    mouth_inside_mask: bool = True
     #: Latents of the masked and the reference picture are the posterior's mean; else random samples of it.
     posterior_mean: bool = True
     #: Random numbers are drawn in float32 on the CPU, so a seed means the same everywhere; else on the device.
@@ -35,6 +38,7 @@ class InferenceOptions:
             exact_frame_count=False,
             overlap_audio=False,
             precise_alignment=False,
+            mouth_inside_mask=False,
             posterior_mean=False,
             portable_noise=False,
             fill_windows=False,

@@ -20,6 +20,14 @@ MESH_INPUT = 512  # side of the square handed to the mesh
 LEFT_BROW = (71, 63, 105, 66, 107)  # left in the picture: the person's right
 RIGHT_BROW = (336, 296, 334, 293, 301)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),  # outer edge
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),  # inner edge
+)
+EYES = (
+    *(33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),  # left in the picture
+    *(263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,14 @@ class FaceDetector(Protocol):
 
     def alignment_points(self, landmarks: np.ndarray) -> np.ndarray:
         """(3, 2) float32: centres of the left brow, the right brow and the nose."""
+        ...
+
+    def lips(self, landmarks: np.ndarray) -> np.ndarray:
+        """The landmarks (n, 2) of both lips."""
+        ...
+
+    def eyes(self, landmarks: np.ndarray) -> np.ndarray:
+        """The landmarks (n, 2) of both eyes, lids included."""
         ...
 
     def close(self) -> None: ...
@@ -131,6 +147,12 @@ class MediaPipeDetector(FaceDetector):
         )
 
     alignment_points = staticmethod(mesh_alignment_points)
+
+    def lips(self, landmarks: np.ndarray) -> np.ndarray:
+        return landmarks[list(LIPS)]
+
+    def eyes(self, landmarks: np.ndarray) -> np.ndarray:
+        return landmarks[list(EYES)]
 
     def close(self) -> None:
         for graph in (*self._detectors, self._mesh):

@@ -30,6 +30,8 @@ LANDMARK_MARGIN = 1.5  # of the square to the box
 LEFT_BROW = (43, 48, 49, 50, 51)  # left in the picture
 RIGHT_BROW = (101, 102, 103, 104, 105)
 NOSE = (74, 77, 83, 86)
+LIPS = slice(52, 72)
+EYES = (*range(33, 43), *range(87, 97))
 
 
 class InsightFaceDetector(FaceDetector):
@@ -68,6 +70,12 @@ class InsightFaceDetector(FaceDetector):
     def alignment_points(landmarks: np.ndarray) -> np.ndarray:
         """Left brow, right brow and nose centre (3, 2) float32 of 106 landmarks."""
         return np.stack([landmarks[list(points)].mean(axis=0) for points in (LEFT_BROW, RIGHT_BROW, NOSE)])
+
+    def lips(self, landmarks: np.ndarray) -> np.ndarray:
+        return landmarks[LIPS]
+
+    def eyes(self, landmarks: np.ndarray) -> np.ndarray:
+        return landmarks[list(EYES)]
 
     def close(self) -> None:
         self._detection = self._landmarks = None

@@ -9,6 +9,7 @@ import numpy as np
 from latentsync.errors import NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detect import FaceDetector
+from latentsync.face.place import keep_mouth_inside
 from latentsync.face.track import FaceChoice, track_faces
 from latentsync.options import InferenceOptions
 from latentsync.types import AlignedFace, FacePose, TrackedFace
@@ -48,6 +49,8 @@ def align_faces(
     steady = options.precise_alignment
     n_tracks = 0
     tracked = track_faces(fresh(), detector, choice=choice, rate=rate, smooth=steady, bridge=steady, hold=steady)
+    if options.mouth_inside_mask:
+        tracked = keep_mouth_inside(tracked, detector, rate)
     for face in tracked:
         if face.track is None:
             if not options.pass_faceless:

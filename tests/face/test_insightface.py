@@ -183,6 +183,13 @@ def test_alignment_points_are_means_of_landmarks():
         np.testing.assert_allclose(point, landmarks[list(indices)].mean(axis=0))
 
 
+def test_lips_and_eyes_lie_where_the_106_points_have_them(monkeypatch):
+    landmarks = np.arange(212, dtype=np.float32).reshape(106, 2)
+    found = detector(monkeypatch, detections())
+    assert found.lips(landmarks)[:, 0].tolist() == [2.0 * i for i in range(52, 72)]
+    assert found.eyes(landmarks)[:, 0].tolist() == [2.0 * i for i in (*range(33, 43), *range(87, 97))]
+
+
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"det_10g\.onnx; unpack .*buffalo_l"):
         InsightFaceDetector(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.build import build_pipeline
 from latentsync.config import UNetConfig, load_config
-from latentsync.face.detect import FaceBox, FaceDetector, mesh_alignment_points
+from latentsync.face.detect import EYES, LIPS, FaceBox, FaceDetector, MediaPipeDetector, mesh_alignment_points
 from latentsync.media.ffmpeg import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
@@ -37,15 +37,19 @@ class KnownFaces(FaceDetector):
         return [FaceBox(np.array([x - dx, y - dy, x + dx, y + dy], np.float32), 1.0)]
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        """Brows above, nose below: the three points of an upright face 40 pixels wide."""
+        """Brows above, nose below: the three points of an upright face 40 pixels wide. Lips and eyes near them."""
         if self.place(self.index) is None:
             return None
         landmarks = np.tile((box[:2] + box[2:]) / 2, (468, 1))
         landmarks[[71, 63, 105, 66, 107]] += (-10, -12)
         landmarks[[336, 296, 334, 293, 301]] += (10, -12)
-        landmarks[0] += (-20, -25)
-        landmarks[1] += (20, 25)
+        landmarks[list(LIPS)] += (0, 14)
+        landmarks[list(EYES)] += (0, -8)
+        landmarks[2] += (-20, -25)
+        landmarks[3] += (20, 25)
         return landmarks
+
+    lips, eyes = MediaPipeDetector.lips, MediaPipeDetector.eyes
 
     def accepts(self, found: FaceBox) -> bool:
         return True
