@@ -19,7 +19,7 @@ from .warp import inverse
 
 # Rows of the aligned square of 256 x 256. The hole begins at 128 below the nose, beside it at 95.
 SIDE = 256
-LIPS_ROW = 136.0  # the lips stay below it: eight pixels and one for the smoothing of the points
+LIPS_ROW = 135.5  # the lips stay below it: 8.5 pixels from the last row that is kept
 EYES_ROW = 94.0  # the eyes stay above it
 FIXED_ROW = 95.0  # that enlarging leaves where it is
 
