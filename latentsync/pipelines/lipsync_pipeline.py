@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -259,30 +260,42 @@ class LipsyncPipeline:
         settings: dict,
         clock: Stopwatch,
     ) -> Iterator[SyncedFace]:
-        """Run the networks; frames come out in order, and one without a face waits for nothing after it."""
+        """Run the networks; frames come out in order, and one without a face waits for nothing after it.
+
+        On a GPU the results of one call come out when the next one is under way, so that it never pauses.
+        """
         generator = generator or self._default_generator()
         side = mask.shape[-1] // lat.DOWNSAMPLE
         noise = lat.draw((1, 4, 1, side, side), generator, self.unet.conv_in.weight)
+        mask = mask.to(self.device)
         batch: list[Window] = []
+        launched: deque[tuple[list[SyncedFace], torch.cuda.Event | None]] = deque()
 
-        def run() -> Iterator[SyncedFace]:
+        def run(*, wait: bool) -> Iterator[SyncedFace]:
+            """Start the networks on the batch; then what is ready, or with `wait` everything."""
             if batch:
                 with clock("networks"), memory_errors(len(batch), mask.shape[-1]):
                     synced = self.sync_windows(batch, mask, noise, generator, **settings)
-                yield from synced
+                    launched.append((synced, arrival(self.device)))
                 batch.clear()
+            while launched and (wait or len(launched) > 1 or launched[0][1] is None):
+                synced, arrived = launched.popleft()
+                if arrived is not None:
+                    with clock("networks"):
+                        arrived.synchronize()
+                yield from synced
 
         for item in windows:
             if isinstance(item, AlignedFace):
-                yield from run()
+                yield from run(wait=True)
                 yield SyncedFace(item.index, item.frame, None, None)
                 continue
             if batch and len(item.faces) != len(batch[0].faces):
-                yield from run()  # the public rule's short last window: clips of one length stack
+                yield from run(wait=False)  # the public rule's short last window: clips of one length stack
             batch.append(item)
             if len(batch) == windows_per_call:
-                yield from run()
-        yield from run()
+                yield from run(wait=False)
+        yield from run(wait=True)
 
     @torch.no_grad()
     def sync_windows(
@@ -295,6 +308,8 @@ class LipsyncPipeline:
     ) -> list[SyncedFace]:
         """Generate the faces of some windows in one call of each network.
 
+        On a GPU this only starts the work: crops are there when an event that is recorded afterwards has come.
+
         Args:
             mask: (1, r, r), 1 = keep.
             noise: (1, 4, 1, h, w) start noise, the same for every frame.
@@ -303,11 +318,11 @@ class LipsyncPipeline:
         """
         frames, device, dtype = len(windows[0].faces), self.device, self.unet.dtype
         crops = torch.stack([face.crop for window in windows for face in window.faces])
-        pixels = lat.to_pixel_values(crops.to(device, non_blocking=True))
+        pixels = lat.to_pixel_values(send(crops, device))
         mask = mask.to(device)
         masked = self._encode(lat.mask_pixels(pixels, mask), pixels, frames, generator)
         context = lat.assemble(lat.latent_mask(mask), *(lat.to_clips(z, frames) for z in masked)).to(dtype)
-        audio = torch.stack([window.audio for window in windows]).to(device, dtype, non_blocking=True)
+        audio = send(torch.stack([window.audio for window in windows]), device).to(dtype)
         latents = denoise(
             self.unet,
             self.scheduler,
@@ -321,7 +336,7 @@ class LipsyncPipeline:
         decoded = torch.cat([lat.decode(self.vae, part) for part in latents.split(frames)]).float()
         if not self.options.paste_mouth_only:
             decoded = decoded * (1 - mask) + pixels * mask
-        decoded = decoded.cpu().unflatten(0, (len(windows), frames))
+        decoded = decoded.to("cpu", non_blocking=True).unflatten(0, (len(windows), frames))  # torch pins the copy
         return [
             SyncedFace(face.index, face.frame, face.pose, crop)
             for window, crops in zip(windows, decoded, strict=True)
@@ -358,6 +373,22 @@ class LipsyncPipeline:
                 return paste(face.frame, face.crop, face.pose.matrix), True
 
         return put_back
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device. Pinned, as a copy from pageable memory to a GPU waits for all work before it."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def arrival(device: torch.device) -> torch.cuda.Event | None:
+    """An event that comes when the work started so far is done; None where work is done when it returns."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 @contextmanager

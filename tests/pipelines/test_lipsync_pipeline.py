@@ -116,6 +116,29 @@ def test_the_same_seed_gives_the_same_file(pipeline, video, sound, tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+def test_one_call_of_a_gpu_is_under_way_while_the_last_ones_frames_go_out(
+    pipeline, video, sound, tmp_path, written, monkeypatch
+):
+    """A device that is asynchronous: results count only after their event has come."""
+    log = []
+
+    class Event:
+        def synchronize(self):
+            log.append("arrived")
+
+    class Watched(Copycat):
+        def sync_windows(self, *args, **settings):
+            log.append("launched")
+            return super().sync_windows(*args, **settings)
+
+    monkeypatch.setattr(lipsync_pipeline, "arrival", lambda device: Event())
+    report = pipeline(cls=Watched, place=lambda i: None if i == 0 else (80.0, 60.0))(
+        video, sound, tmp_path / "out.mp4", **FAST
+    )
+    assert report == LipsyncReport(23, [(0, 0)]) and len(written) == 23
+    assert log == ["launched", "launched", "arrived", "launched", "arrived", "arrived"]
+
+
 class Recorder(LipsyncPipeline):
     """Keeps what the networks made."""
 
