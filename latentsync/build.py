@@ -59,7 +59,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).cpu()  # which "meta" cannot do
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name}: not available here; use auto, cpu, cuda, cuda:N or mps") from error
     return device

@@ -100,12 +100,13 @@ def read_origin(path: str | Path) -> Origin | None:
     record = Path(path).with_name(Path(path).name + ".json")
     try:
         origin = Origin(**json.loads(record.read_text()))
+        size = Path(path).stat().st_size
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         logger.warning("%s: ignored, not a record of the installer (%s)", record, error)
         return None
-    if origin.size != Path(path).stat().st_size:
+    if origin.size != size:
         logger.warning("%s: ignored, it records %s bytes and the file has another size", record, origin.size)
         return None
     return origin
