@@ -369,7 +369,7 @@ def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) ->
     raw = Path(name)
     args = [*input_args(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", url(raw)]
     with running(args) as (process, log):
-        wait_for(process, log, path, "has sound that cannot be decoded, so convert it")
+        wait_for(process, log, path, f"has sound that cannot be decoded into {folder}, so convert it or free space")
     if raw.stat().st_size == 0:
         raise MediaError(f"{path} has an audio stream without samples; choose another file")
     return np.memmap(raw, dtype="<i2", mode="r")
