@@ -164,15 +164,7 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
     rate = parse_rate(args.fps)
     mask = cfg.data.mask_image_path or None
     paths = args.video_path, args.audio_path, args.video_out_path
-    job = {
-        "face": args.face,
-        "loop": args.loop,
-        "tail": args.tail,
-        "crf": args.crf,
-        "preset": args.preset,
-        "codec": args.codec,
-        "temp_dir": args.temp_dir,
-    }
+    job = {name: getattr(args, name) for name in ("face", "loop", "tail", "crf", "preset", "codec", "temp_dir")}
     detector = DETECTORS[args.face_detector]
     # Mistakes are told before gigabytes are loaded.
     check_job(*paths, **job)

@@ -409,7 +409,10 @@ def test_a_killed_run_leaves_the_target_alone_and_no_process(processes, mistake)
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [(30_000, "out.mp4 cannot be written: "), (4_000, "long.wav has sound that cannot be decoded into ")],
+    [
+        (30_000, "out.mp4 cannot be written; check the space on the disk"),
+        (4_000, "long.wav has sound that cannot be decoded into "),
+    ],
 )
 def test_a_disk_that_fills_up(processes, mistake, limit, expected):
     """A limit on the size of a file stands for it."""

@@ -497,7 +497,7 @@ class VideoWriter:
             self._thread.join()
 
     def _wait_for_encoder(self) -> None:
-        wait_for(self._process, self._log, self._path, "cannot be written")
+        wait_for(self._process, self._log, self._path, "cannot be written; check the space on the disk and the encoder")
 
     def _finish(self) -> None:
         self._stop_feeding()
@@ -519,7 +519,8 @@ class VideoWriter:
         args = [*input_args(self._picture), *input_args(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
         args += ["-c:v", "copy", *codec, "-t", f"{float(duration_s):.6f}", *self._faststart, url(self._output)]
         with running(args) as (process, log):
-            wait_for(process, log, self._path, f"cannot be written with the sound of {self._audio}")
+            failure = f"cannot be written with the sound of {self._audio}; check the space on the disk"
+            wait_for(process, log, self._path, failure)
 
 
 def output_args(path: str | Path, codec: str = "libx264", crf: int = 18, preset: str | None = None) -> list[str]:

@@ -736,7 +736,7 @@ def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
 def test_the_encoders_reason_is_told(tmp_path):
     """MP4 files do not hold every codec."""
     with (
-        pytest.raises(MediaError, match=r"a\.mp4 cannot be written: .*utvideo") as caught,
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written; .*utvideo") as caught,
         VideoWriter(tmp_path / "a.mp4", 64, 48, 25, codec="utvideo") as writer,
     ):
         writer.write(flat(COLOR))
