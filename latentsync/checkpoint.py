@@ -5,6 +5,7 @@ import logging
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,12 +101,13 @@ def read_origin(path: str | Path) -> Origin | None:
     record = Path(path).with_name(Path(path).name + ".json")
     try:
         origin = Origin(**json.loads(record.read_text()))
+        size = Path(path).stat().st_size
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         logger.warning("%s: ignored, not a record of the installer (%s)", record, error)
         return None
-    if origin.size != Path(path).stat().st_size:
+    if origin.size != size:
         logger.warning("%s: ignored, it records %s bytes and the file has another size", record, origin.size)
         return None
     return origin
@@ -137,7 +139,9 @@ def _read_torch(path: Path) -> object:
     """Whatever a torch file holds, memory-mapped where its format allows; never executes pickled code."""
     archive = zipfile.is_zipfile(path)  # the format before torch 1.6 is none, nor is a truncated file
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about other formats: the errors below say it
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: expected a torch file with nothing but tensors, found other objects or damage and did "

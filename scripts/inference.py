@@ -6,10 +6,12 @@
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -26,8 +28,9 @@ from latentsync.build import (
 )
 from latentsync.config import as_config, load_config
 from latentsync.errors import ConfigError, LatentSyncError
-from latentsync.media.ffmpeg import probe, probe_audio
-from latentsync.pipelines.lipsync_pipeline import LOOPS, TAILS
+from latentsync.face.mask import fixed_mask
+from latentsync.pipelines.job import LOOPS, TAILS, check_job
+from latentsync.pipelines.lipsync_pipeline import memory_errors
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
@@ -36,9 +39,16 @@ DEMO_VIDEO = REPO_ROOT / "assets/demo_video.mp4"
 DEMO_AUDIO = REPO_ROOT / "assets/demo_audio.wav"
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a flag in one line, as with everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; flags of the public version keep their names."""
-    p = argparse.ArgumentParser(prog="inference", description="Make the lips of a video follow a sound.")
+    p = Parser(prog="inference", description="Make the lips of a video follow a sound.")
     add = p.add_argument
     add("inputs", nargs="*", metavar="VIDEO AUDIO [OUT]", help="short for the three *_path flags")
     add("--video_path", help="any video ffmpeg reads (default: the demo's)")
@@ -58,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--windows_per_call", type=int, default=1, help="windows at once: faster on a big GPU (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (%(default)s)")
-    add("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")
+    add("--dtype", default="auto", help="auto, fp32, fp16, bf16; auto is what is fast on the device (%(default)s)")
 
     group = p.add_argument_group("what is shown")
     add = group.add_argument
@@ -110,9 +120,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.video_path = args.video_path or DEMO_VIDEO
     args.audio_path = args.audio_path or DEMO_AUDIO
     args.video_out_path = args.video_out_path or "video_out.mp4"
-    for name, low, high in (("inference_steps", 1, 1000), ("windows_per_call", 1, 256), ("crf", 0, 63)):
+    for name, low, high in (
+        ("inference_steps", 1, 1000),
+        ("guidance_scale", 0, 100),
+        ("seed", -1, 2**64 - 1),
+        ("windows_per_call", 1, 256),
+        ("crf", 0, 63),
+    ):
         if not low <= getattr(args, name) <= high:
-            p.error(f"--{name}: expected {low} to {high}")
+            p.error(f"--{name} {getattr(args, name)}: expected {low} to {high}")
     return args
 
 
@@ -146,47 +162,49 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
     config_path = args.unet_config_path or "the configuration"
     cfg = as_config(UNetConfig, config, source=str(config_path))
     rate = parse_rate(args.fps)
-    probe(args.video_path)  # bad input is told before gigabytes are loaded
-    probe_audio(args.audio_path)
+    mask = cfg.data.mask_image_path or None
+    paths = args.video_path, args.audio_path, args.video_out_path
+    job = {name: getattr(args, name) for name in ("face", "loop", "tail", "crf", "preset", "codec", "temp_dir")}
+    detector = DETECTORS[args.face_detector]
+    # Mistakes are told before gigabytes are loaded.
+    check_job(*paths, **job)
+    fixed_mask(cfg.data.resolution, mask)
+    detector().close()
     if args.seed != -1:
         torch.manual_seed(args.seed)
     else:
         torch.seed()
     print(f"Initial seed: {torch.initial_seed()}", file=sys.stderr)
-    pipeline = build_pipeline(
-        cfg,
-        args.inference_ckpt_path,
-        config_path=config_path,
-        device=args.device,
-        dtype=args.dtype,
-        detector=DETECTORS[args.face_detector],
-    )
+    with memory_errors("while loading the weights", "--dtype bf16 or --device cpu"):
+        pipeline = build_pipeline(
+            cfg,
+            args.inference_ckpt_path,
+            config_path=config_path,
+            device=args.device,
+            dtype=args.dtype,
+            detector=detector,
+        )
     print(f"Running on {pipeline.device}, {pipeline.unet.dtype}", file=sys.stderr)
-    with tqdm(unit=" frames", disable=args.quiet, dynamic_ncols=True) as bar:
+    with (
+        memory_errors("in this run", "--device cpu or a video with fewer pixels"),
+        tqdm(unit=" frames", disable=args.quiet, dynamic_ncols=True) as bar,
+    ):
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         return pipeline(
-            video_path=args.video_path,
-            audio_path=args.audio_path,
-            video_out_path=args.video_out_path,
+            *paths,
             num_frames=cfg.data.num_frames,
             video_fps=rate,
             num_inference_steps=args.inference_steps,
             guidance_scale=args.guidance_scale,
-            mask_image_path=cfg.data.mask_image_path or None,
-            temp_dir=args.temp_dir,
-            face=args.face,
-            loop=args.loop,
-            tail=args.tail,
-            crf=args.crf,
-            preset=args.preset,
-            codec=args.codec,
+            mask_image_path=mask,
             cache_interval=3 if args.enable_deepcache else 1,
             windows_per_call=args.windows_per_call,
             progress=progress,
+            **job,
         )
 
 
@@ -228,9 +246,9 @@ def cli(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted: nothing was written", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     seconds = time.perf_counter() - started
     content = summary(report, args.video_out_path, seconds, peak_memory(choose_device(args.device)))
     if args.json:
@@ -240,5 +258,13 @@ def cli(argv: list[str] | None = None) -> int:
     return 0
 
 
+def interrupt(number: int, _) -> NoReturn:
+    """Let a signal end the run as Ctrl-C does: whatever is half-made is removed."""
+    raise KeyboardInterrupt(number)
+
+
 if __name__ == "__main__":
+    for name in ("SIGTERM", "SIGHUP"):  # the latter is a closed terminal; nohup ignores it, and Windows lacks it
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), interrupt)
     sys.exit(cli())

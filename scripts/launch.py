@@ -12,4 +12,7 @@ root = str(Path(__file__).resolve().parents[1])
 sys.path[0] = root
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
 sys.argv[:2] = sys.argv[1:2]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+except KeyboardInterrupt:  # while the packages load, which takes seconds
+    sys.exit(130)

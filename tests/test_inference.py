@@ -16,27 +16,10 @@ from latentsync.media.ffmpeg import VideoWriter, decode_frames
 from scripts import inference
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
-from .wav import read_wav, write_wav
-
 DEMO = [str(inference.DEMO_VIDEO), str(inference.DEMO_AUDIO)]
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def no_official_weights(monkeypatch, cache):
-    monkeypatch.setattr(inference, "OFFICIAL_UNET", Path("no such file"))
-    monkeypatch.setenv("LATENTSYNC_CACHE", str(cache))
-
-
-@pytest.fixture(scope="session")
-def short_sound(tmp_path_factory) -> str:
-    """0.6 s of the demo's speech: 15 frames."""
-    samples, rate = read_wav(inference.DEMO_AUDIO)
-    return str(write_wav(tmp_path_factory.mktemp("sound") / "short.wav", samples[: int(0.6 * rate)], rate))
+pytestmark = pytest.mark.usefixtures("no_official_weights")
 
 
 def test_positional_and_named_paths_mean_the_same():

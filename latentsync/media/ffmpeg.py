@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -101,14 +102,14 @@ def known_filters() -> frozenset[str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     """The file opened by PyAV; whatever goes wrong with it, here or in the body, is a MediaError."""
-    if not path.exists():
-        raise MediaError(f"{path} does not exist; expected a video or sound file, so check its name")
-    if not path.is_file():
-        raise MediaError(f"{path} is not a file; expected a video or sound file")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty; expected a video or sound file, so copy or download it again")
     unreadable = f"{path} is not a readable video or sound file"
     try:
+        if not path.exists():
+            raise MediaError(f"{path} does not exist; expected a video or sound file, so check its name")
+        if not path.is_file():
+            raise MediaError(f"{path} is not a file; expected a video or sound file")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path} is empty; expected a video or sound file, so copy or download it again")
         with av.open(url(path)) as container:
             if container.format.name == "tty":  # ffmpeg draws any .txt as a picture
                 raise MediaError(f"{unreadable} (plain text); choose another file")
@@ -220,9 +221,15 @@ def wait_for(process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failur
     status = process.wait()
     complaints = _complaints(log)
     if status != 0:
-        raise MediaError(f"{path} {failure}: {complaints or f'ffmpeg ended with status {status}'}")
+        raise MediaError(f"{path} {failure}: {complaints or _ending(status)}")
     if complaints:
         logger.warning("%s may be damaged: %s", path, complaints)
+
+
+def _ending(status: int) -> str:
+    if status < 0:  # killed: out of memory, over a limit
+        return f"ffmpeg was stopped by the system ({signal.strsignal(-status)})"
+    return f"ffmpeg ended with status {status}"
 
 
 def _complaints(log: BinaryIO, n: int = 3) -> str:
@@ -362,7 +369,7 @@ def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) ->
     raw = Path(name)
     args = [*input_args(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", url(raw)]
     with running(args) as (process, log):
-        wait_for(process, log, path, "has sound that cannot be decoded, so convert it")
+        wait_for(process, log, path, f"has sound that cannot be decoded into {folder}, so convert it or free space")
     if raw.stat().st_size == 0:
         raise MediaError(f"{path} has an audio stream without samples; choose another file")
     return np.memmap(raw, dtype="<i2", mode="r")
@@ -377,10 +384,10 @@ class VideoWriter:
     The picture is 8-bit 4:2:0 BT.709 in limited range, and tagged so. It is never scaled: an odd width or
     height grows by one pixel that repeats the edge. The first audio stream of `audio` starts with the picture
     and ends with it at the latest; it is copied where the container can hold it, else becomes AAC with its
-    own sample rate and channels. With `pad_audio` it becomes AAC too, and silence follows it up to the picture's
-    end.
+    own sample rate and channels. Where `pad_after_s`, the sound's length, is given and the picture is longer by a
+    frame or more, it becomes AAC too, and silence follows it up to the picture's end.
 
-    `crf` and `preset` (None: the encoder's own) are as `encoder_args` takes them.
+    `codec`, `crf` and `preset` (None: the encoder's own) are as `output_args` takes them.
 
     The file appears under its name when the block ends well; otherwise nothing is left. Encoding runs beside
     the caller, behind a queue of about `queue_bytes`. Raises MediaError for a target or an encoder that
@@ -398,21 +405,14 @@ class VideoWriter:
         crf: int = 18,
         preset: str | None = None,
         codec: str = "libx264",
-        pad_audio: bool = False,
+        pad_after_s: float | Fraction | None = None,
         queue_bytes: int = 64 << 20,
     ):
         self._path, self._audio = Path(path), None if audio is None else Path(audio)
         self._shape, self._rate = (height, width, 3), Fraction(rate)
-        _check_target(self._path)
-        if codec not in encoders():
-            raise MediaError(f"{self._path} cannot be written: ffmpeg has no encoder {codec}; try libx264")
-        self._codec_args = encoder_args(codec, crf, preset)
-        if codec.startswith(("libx265", "hevc_")) and self._path.suffix.lower() != ".mkv":
-            self._codec_args += ["-tag:v", "hvc1"]  # Apple's players know HEVC by this name only
-        if codec.endswith(_HARDWARE):
-            _check_encoder(codec, self._codec_args)
+        self._codec_args = output_args(self._path, codec, crf, preset)
         self._audio_info = None if self._audio is None else probe_audio(self._audio)
-        self._pad_audio = pad_audio
+        self._pad_after_s = pad_after_s
         self._n_frames = 0
         self._frames: Queue[np.ndarray | None] = Queue(max(2, queue_bytes // (width * height * 3)))
         self._broken = Event()  # the encoder takes no more
@@ -426,7 +426,7 @@ class VideoWriter:
                     folder = tempfile.TemporaryDirectory(prefix=".picture-", dir=self._path.parent)
                     self._picture = Path(stack.enter_context(folder), self._output.name)
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise _unwritable(self._path, error) from error
             self._thread = Thread(target=self._feed, name="video-writer", daemon=True)
             stack.callback(self._stop_feeding)  # after the encoder has ended, so that it cannot block
             self._process, self._log = stack.enter_context(
@@ -459,10 +459,7 @@ class VideoWriter:
             with self._stack:
                 self._finish()
         except OSError as failed:
-            raise self._unwritable(failed) from failed
-
-    def _unwritable(self, error: OSError) -> MediaError:
-        return MediaError(f"{self._path} cannot be written ({error.strerror}); choose another folder")
+            raise _unwritable(self._path, failed) from failed
 
     @property
     def _faststart(self) -> list[str]:
@@ -500,7 +497,7 @@ class VideoWriter:
             self._thread.join()
 
     def _wait_for_encoder(self) -> None:
-        wait_for(self._process, self._log, self._path, "cannot be written")
+        wait_for(self._process, self._log, self._path, "cannot be written; check the space on the disk and the encoder")
 
     def _finish(self) -> None:
         self._stop_feeding()
@@ -514,15 +511,33 @@ class VideoWriter:
         """Join the encoded picture, as it is, and the sound up to the picture's end."""
         copied = self._audio_info.codec in _COPIED_AUDIO[self._path.suffix.lower()]
         codec = ["-c:a", "aac", "-b:a", "192k"]
-        if self._pad_audio:
+        duration_s = self._n_frames / self._rate
+        if self._pad_after_s is not None and duration_s - self._pad_after_s >= 1 / self._rate:
             codec += ["-af", "aresample=async=1:first_pts=0,apad"]  # -t ends it; first a late start is filled
         elif copied:
             codec = ["-c:a", "copy"]
-        duration_s = float(self._n_frames / self._rate)
         args = [*input_args(self._picture), *input_args(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
-        args += ["-c:v", "copy", *codec, "-t", f"{duration_s:.6f}", *self._faststart, url(self._output)]
+        args += ["-c:v", "copy", *codec, "-t", f"{float(duration_s):.6f}", *self._faststart, url(self._output)]
         with running(args) as (process, log):
-            wait_for(process, log, self._path, f"cannot be written with the sound of {self._audio}")
+            failure = f"cannot be written with the sound of {self._audio}; check the space on the disk"
+            wait_for(process, log, self._path, failure)
+
+
+def output_args(path: str | Path, codec: str = "libx264", crf: int = 18, preset: str | None = None) -> list[str]:
+    """The encoder's options for a video at `path`, the quality and speed as `encoder_args` takes them.
+
+    Raises MediaError for a target or an encoder that can be seen to be unusable before any work.
+    """
+    path = Path(path)
+    _check_target(path)
+    if codec not in encoders():
+        raise MediaError(f"{path} cannot be written: ffmpeg has no encoder {codec}; try libx264")
+    args = encoder_args(codec, crf, preset)
+    if codec.startswith(("libx265", "hevc_")) and path.suffix.lower() != ".mkv":
+        args += ["-tag:v", "hvc1"]  # Apple's players know HEVC by this name only
+    if codec.endswith(_HARDWARE):
+        _check_encoder(codec, args)
+    return args
 
 
 def _check_encoder(codec: str, codec_args: list[str]) -> None:
@@ -533,12 +548,18 @@ def _check_encoder(codec: str, codec_args: list[str]) -> None:
 
 
 def _check_target(path: Path) -> None:
-    """Raise MediaError for a target that can be seen to be impossible before any work."""
     if path.suffix.lower() not in _COPIED_AUDIO:
         raise MediaError(f"{path} cannot be written: expected a name ending in {', '.join(_COPIED_AUDIO)}")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; expected the name of a video to write")
-    if not path.parent.is_dir():
-        raise MediaError(f"{path} cannot be written: its folder does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise MediaError(f"{path} cannot be written: its folder is read-only; choose another")
+    try:
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; expected the name of a video to write")
+        if not path.parent.is_dir():
+            raise MediaError(f"{path} cannot be written: its folder does not exist; create it first")
+        with tempfile.TemporaryFile(dir=path.parent):  # permissions alone do not tell, least of all for root
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> MediaError:
+    return MediaError(f"{path} cannot be written ({error.strerror}); expected a folder to write to, so choose another")

@@ -53,9 +53,11 @@ def expected_frames(info: VideoInfo, rate: Fraction | int) -> int | None:
 
 
 def looped_frames(
-    info: VideoInfo, rate: Fraction | int, n_output: int, mode: str, folder: Path
+    info: VideoInfo, rate: Fraction | int, n_output: int, mode: str, folder: Path, *, whole: bool = False
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Exactly `n_output` frames with their numbers in the source, in the order of `source_order`.
+
+    With `whole` a longer video comes to its end.
 
     Each frame is a new (h, w, 3) uint8 RGB array, as `decode_frames` gives it; a frame that comes again is bit
     for bit the same. A video that is long enough is only decoded, and so is one that lacks 16 frames at most. A
@@ -71,7 +73,7 @@ def looped_frames(
     will_copy = not n_held and expected < n_output
     if will_copy:
         _check_space(info, expected, folder)
-    return _looped_frames(info, Fraction(rate), n_output, mode, folder, n_held, will_copy)
+    return _looped_frames(info, Fraction(rate), n_output, mode, folder, n_held, will_copy, whole)
 
 
 def _frames_to_hold(expected: int | None, n_output: int, mode: str) -> int:
@@ -83,14 +85,22 @@ def _frames_to_hold(expected: int | None, n_output: int, mode: str) -> int:
 
 
 def _looped_frames(
-    info: VideoInfo, rate: Fraction, n_output: int, mode: str, folder: Path, n_held: int, will_copy: bool
+    info: VideoInfo,
+    rate: Fraction,
+    n_output: int,
+    mode: str,
+    folder: Path,
+    n_held: int,
+    will_copy: bool,
+    whole: bool,
 ) -> Iterator[tuple[int, np.ndarray]]:
     with tempfile.TemporaryDirectory(prefix=".loop-", dir=folder) as own:
         copy = Path(own) / "copy.mkv"
+        limit = None if whole else n_output
         if will_copy:
-            first = _copied_frames(info, rate, n_output, copy)
+            first = _copied_frames(info, rate, n_output, limit, copy)
         else:
-            first = decode_frames(info, rate, n_frames=n_output)
+            first = decode_frames(info, rate, n_frames=limit)
         held: deque[tuple[int, np.ndarray]] = deque(maxlen=n_held)  # the first frames for "loop", else the last
         n_source = 0
         with closing(first) as frames:
@@ -99,7 +109,7 @@ def _looped_frames(
                     held.append((n_source, frame.copy()))
                 n_source += 1
                 yield n_source - 1, frame
-        if n_source == n_output:
+        if n_source >= n_output:
             return
         if mode == "freeze" or min(n_source, n_output - n_source) <= n_held:
             kept = dict(held)
@@ -166,16 +176,21 @@ def _encoder_args(n_frames: int, copy: Path) -> list[str]:
     return ["-frames:v", str(n_frames), "-c:v", CODEC, "-f", "matroska", url(copy)]
 
 
-def _copied_frames(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> Iterator[np.ndarray]:
-    """What `decode_frames` gives, while the copy is written."""
+def _copied_frames(
+    info: VideoInfo, rate: Fraction, n_copied: int, n_frames: int | None, copy: Path
+) -> Iterator[np.ndarray]:
+    """What `decode_frames` gives, while the copy of the first `n_copied` frames is written."""
     graph = [
         f"[0:V:0]{_copy_filters(info, rate)},split[a][b]",
         f"[a]{_rest_of_filters(info)}[rgb]",
         f"[b]{_label_copy(info)}[copy]",
     ]
     args = [*_decoder_args(info), "-filter_complex", ";".join(graph)]
-    args += ["-map", "[copy]", *_encoder_args(n_frames, copy)]
-    args += ["-map", "[rgb]", "-frames:v", str(n_frames), "-f", "rawvideo", "pipe:1"]
+    args += ["-map", "[copy]", *_encoder_args(n_copied, copy)]
+    args += ["-map", "[rgb]"]
+    if n_frames is not None:
+        args += ["-frames:v", str(n_frames)]
+    args += ["-f", "rawvideo", "pipe:1"]
     return read_frames(info, args, f"could be decoded, and copied to {copy.parent.parent}, up to frame {{}} only")
 
 

@@ -1,7 +1,6 @@
 """The lip sync of one video, as a stream: memory does not depend on its length."""
 
 import math
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +21,7 @@ from latentsync.face.detect import FaceDetector, MediaPipeDetector
 from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import FacePaster, paste_crop
 from latentsync.face.track import FaceChoice, parse_face
-from latentsync.media.ffmpeg import VideoWriter, decode_audio, decode_frames, probe
+from latentsync.media.ffmpeg import VideoWriter, decode_audio, decode_frames
 from latentsync.media.loop import looped_frames
 from latentsync.media.stream import map_ahead, prefetch
 from latentsync.models.unet import UNet3DConditionModel
@@ -32,14 +31,12 @@ from latentsync.whisper.audio2feature import Audio2Feature
 
 from .faces import align_faces
 from .inbetween import key_step, sync_keys
+from .job import check_job, temporary_folder
 from .report import LipsyncReport, Stopwatch
 from .windows import Item, cut_windows
 
 SAMPLE_RATE = 16000  # Hz, what the audio encoder hears
 FRAME_RATE = 25  # Hz, what the networks were trained on
-
-LOOPS = ("pingpong", "loop", "freeze", "cut")
-TAILS = ("cut", "keep")
 
 #: Aligned frames waiting for the networks, and generated ones waiting for the encoder.
 DEPTH = 8
@@ -143,21 +140,19 @@ class LipsyncPipeline:
         Raises MediaError, NoFaceError, ConfigError or MemoryLimitError; then `video_out_path` is what it was.
         """
         resolution = self._resolution(height, width)
-        choice = parse_face(face)
-        _require_one_of("loop", loop, LOOPS)
-        _require_one_of("tail", tail, TAILS)
+        encoder = {"crf": crf, "preset": preset, "codec": codec}
+        info = check_job(
+            video_path, audio_path, video_out_path, face=face, loop=loop, tail=tail, temp_dir=temp_dir, **encoder
+        )
         if audio_sample_rate != SAMPLE_RATE:
             raise ConfigError(
                 f"expected audio_sample_rate {SAMPLE_RATE}, got {audio_sample_rate}; leave it out, any sound is "
                 "converted"
             )
         mask = fixed_mask(resolution, mask_image_path)
-        info = probe(video_path)
         rate = info.rate if video_fps is None else Fraction(video_fps).limit_denominator(1_000_000)
-        if temp_dir is not None:
-            Path(temp_dir).mkdir(parents=True, exist_ok=True)
         clock = Stopwatch()
-        with tempfile.TemporaryDirectory(prefix="latentsync-", dir=temp_dir) as folder:
+        with temporary_folder(temp_dir) as folder:
             with clock("sound"):
                 samples = decode_audio(Path(audio_path), Path(folder), sample_rate=audio_sample_rate)
             total = frame_count(len(samples), rate, exact=self.options.exact_frame_count)
@@ -182,14 +177,12 @@ class LipsyncPipeline:
                 info.height,
                 rate,
                 audio=Path(audio_path),
-                crf=crf,
-                preset=preset,
-                codec=codec,
-                pad_audio=tail == "keep",
+                pad_after_s=Fraction(len(samples), audio_sample_rate) if tail == "keep" else None,
+                **encoder,
             )
             with closing(frames), writer:
                 decoded = clock.each("decode", frames)
-                aligned = self._align(islice(decoded, total), resolution, choice, rate, clock)
+                aligned = self._align(islice(decoded, total), resolution, parse_face(face), rate, clock)
                 with closing(prefetch(aligned, DEPTH)) as faces:
                     audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
                     synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
@@ -203,8 +196,8 @@ class LipsyncPipeline:
                 if report.n_faceless == report.frames:
                     chosen = "" if face == "largest" else f" that answers the choice {face!r}"
                     raise NoFaceError(
-                        f"{video_path}: no face found{chosen} in any of {report.frames} frames; expected a face that "
-                        "is at least 64 pixels wide and turned towards the camera"
+                        f"{video_path}: no face found{chosen} in any of {report.frames} frames; expected one at least "
+                        "64 pixels wide and turned towards the camera, so enlarge the video or choose another"
                     )
                 for _, frame in decoded:  # the tail that is kept
                     writer.write(frame)
@@ -225,13 +218,12 @@ class LipsyncPipeline:
         info: VideoInfo, rate: Fraction, total: int, loop: str, tail: str, folder: Path
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Source numbers and frames: `total` of them, fewer where the video is cut short, more where its tail stays."""
-        lasts = info.duration_s is None or info.duration_s * rate >= total
-        if loop == "cut" or (tail == "keep" and lasts):
-            limit = None if tail == "keep" else total
-            with closing(decode_frames(info, rate, n_frames=limit)) as frames:
+        keep = tail == "keep"
+        if loop == "cut":
+            with closing(decode_frames(info, rate, n_frames=None if keep else total)) as frames:
                 yield from enumerate(frames)
         else:
-            yield from looped_frames(info, rate, total, loop, folder)
+            yield from looped_frames(info, rate, total, loop, folder, whole=keep)
 
     def _align(
         self,
@@ -274,7 +266,10 @@ class LipsyncPipeline:
         def run(*, wait: bool) -> Iterator[SyncedFace]:
             """Start the networks on the batch; then what is ready, or with `wait` everything."""
             if batch:
-                with clock("networks"), memory_errors(len(batch), mask.shape[-1]):
+                lower = "--windows_per_call 1" if len(batch) > 1 else "--dtype bf16 or a configuration of 256 pixels"
+                windows = "a window" if len(batch) == 1 else f"{len(batch)} windows"
+                doing = f"with {windows} of {mask.shape[-1]} pixels in a call"
+                with clock("networks"), memory_errors(doing, lower):
                     synced = self.sync_windows(batch, mask, noise, generator, **settings)
                     launched.append((synced, arrival(self.device)))
                 batch.clear()
@@ -392,23 +387,14 @@ def arrival(device: torch.device) -> torch.cuda.Event | None:
 
 
 @contextmanager
-def memory_errors(windows: int, resolution: int) -> Iterator[None]:
+def memory_errors(doing: str, lower: str) -> Iterator[None]:
     """Turn the allocators' errors into one that says what to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        remedy = "--windows_per_call 1" if windows > 1 else "--dtype fp16 or a configuration of 256 pixels"
-        raise MemoryLimitError(
-            f"out of memory with {windows} window{'s' if windows > 1 else ''} of {resolution} pixels in a call; "
-            f"free some or use {remedy}"
-        ) from error
-
-
-def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} {value}: expected {', '.join(choices)}")
+        raise MemoryLimitError(f"out of memory {doing}; free some or use {lower}") from error
 
 
 def every(steps: int, callback: StepCallback | None) -> StepCallback | None:

@@ -614,7 +614,7 @@ def test_the_picture_is_never_cut_to_the_sound(tmp_path, rate):
 def test_silence_follows_the_sound_on_request(tmp_path, source, late_s):
     song = tone(tmp_path / "short.wav", 1, rate=48000, channels=2, late_s=late_s)
     ffmpeg("-i", song, tmp_path / source)
-    video = write(tmp_path / "o.mp4", n_frames=75, audio=tmp_path / source, pad_audio=True)
+    video = write(tmp_path / "o.mp4", n_frames=75, audio=tmp_path / source, pad_after_s=1)
     audio = probe(video).audio
     assert (audio.codec, audio.sample_rate, audio.channels) == ("aac", 48000, 2)
     times = stream_times(video)
@@ -627,7 +627,7 @@ def test_silence_follows_the_sound_on_request(tmp_path, source, late_s):
 
 def test_sound_that_is_long_enough_is_cut_when_padded_too(tmp_path):
     song = tone(tmp_path / "a.wav", 2, rate=48000)
-    times = stream_times(write(tmp_path / "o.mp4", n_frames=25, audio=song, pad_audio=True))
+    times = stream_times(write(tmp_path / "o.mp4", n_frames=25, audio=song, pad_after_s=2))
     assert times["audio"] == (0, pytest.approx(1, abs=1024 / 48000))
 
 
@@ -723,7 +723,7 @@ def test_an_interrupted_block_leaves_nothing(tmp_path, error, with_audio):
 
 def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
     with (
-        pytest.raises(MediaError, match=r"a\.mp4 cannot be written.*status -9"),
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written.*stopped by the system"),
         VideoWriter(tmp_path / "a.mp4", 640, 480, 25) as writer,
     ):
         for _ in range(10_000):
@@ -736,7 +736,7 @@ def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
 def test_the_encoders_reason_is_told(tmp_path):
     """MP4 files do not hold every codec."""
     with (
-        pytest.raises(MediaError, match=r"a\.mp4 cannot be written: .*utvideo") as caught,
+        pytest.raises(MediaError, match=r"a\.mp4 cannot be written; .*utvideo") as caught,
         VideoWriter(tmp_path / "a.mp4", 64, 48, 25, codec="utvideo") as writer,
     ):
         writer.write(flat(COLOR))

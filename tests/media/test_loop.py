@@ -170,6 +170,14 @@ def test_a_copy_is_made_where_needed(tmp_path, folder, copies, n_output, duratio
     assert copies == expected
 
 
+@pytest.mark.parametrize("duration_s", [None, 0.8, 1.6, 99.0])
+@pytest.mark.parametrize("n_output", [20, 38, 60])
+def test_a_whole_video_comes_to_its_end_and_goes_on_where_that_is_too_early(tmp_path, folder, n_output, duration_s):
+    info = replace(probe(numbered_video(tmp_path / "a.mp4", 40)), duration_s=duration_s)
+    got = [number(frame) for _, frame in looped_frames(info, 25, n_output, "pingpong", folder, whole=True)]
+    assert got == list(source_order(40, max(40, n_output), "pingpong"))
+
+
 @pytest.mark.parametrize(
     ("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze"), (90, "loop"), (90, "pingpong")]
 )

@@ -66,7 +66,7 @@ def checkpoints(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def networks(checkpoints) -> LipsyncPipeline:
     cfg = load_config(UNetConfig, checkpoints / "config.yaml", [f"data.resolution={RESOLUTION}"])
-    return build_pipeline(cfg, checkpoints / "latentsync_unet.pt", device="cpu")
+    return build_pipeline(cfg, checkpoints / "latentsync_unet.pt", device="cpu", dtype="fp32")
 
 
 @pytest.fixture
