@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -40,8 +41,10 @@ FRAME_RATE = 25  # Hz, what the networks were trained on
 LOOPS = ("pingpong", "loop", "freeze", "cut")
 TAILS = ("cut", "keep")
 
-#: Aligned frames waiting for the networks, and generated ones waiting for the encoder.
+#: Aligned frames waiting for the networks, and generated ones waiting for the encoder: at most this many ...
 DEPTH = 8
+#: ... and bytes, though always two: 4 frames of 1080x1920.
+DEPTH_BYTES = 24 << 20
 
 
 def frame_count(n_samples: int, rate: Fraction, *, exact: bool = True) -> int:
@@ -174,6 +177,7 @@ class LipsyncPipeline:
                 windows = cut_windows(items, num_frames, fill=self.options.fill_windows, breaks=breaks)
                 return self._sync(windows, mask, windows_per_call, generator, settings, clock)
 
+            depth = min(DEPTH, max(2, DEPTH_BYTES // (info.width * info.height * 3)))
             report = LipsyncReport(seconds=clock.seconds)
             writer = VideoWriter(
                 Path(video_out_path),
@@ -189,10 +193,10 @@ class LipsyncPipeline:
             with closing(frames), writer:
                 decoded = clock.each("decode", frames)
                 aligned = self._align(islice(decoded, total), resolution, choice, rate, clock)
-                with closing(prefetch(aligned, DEPTH)) as faces:
+                with closing(prefetch(aligned, depth)) as faces:
                     audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
                     synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
-                    with closing(map_ahead(self._paster(mask, clock), synced, DEPTH)) as pasted:
+                    with closing(map_ahead(self._paster(mask, clock), synced, depth)) as pasted:
                         for frame, has_face in pasted:
                             with clock("encode"):
                                 writer.write(frame)
@@ -268,9 +272,10 @@ class LipsyncPipeline:
         def run() -> Iterator[SyncedFace]:
             if batch:
                 with clock("networks"), memory_errors(len(batch), mask.shape[-1]):
-                    synced = self.sync_windows(batch, mask, noise, generator, **settings)
-                yield from synced
-                batch.clear()
+                    synced = deque(self.sync_windows(batch, mask, noise, generator, **settings))
+                batch.clear()  # here and below, nothing but its way out holds a frame
+                while synced:
+                    yield synced.popleft()
 
         for item in windows:
             if isinstance(item, AlignedFace):
@@ -280,6 +285,7 @@ class LipsyncPipeline:
             if batch and len(item.faces) != len(batch[0].faces):
                 yield from run()  # the public rule's short last window: clips of one length stack
             batch.append(item)
+            del item
             if len(batch) == windows_per_call:
                 yield from run()
         yield from run()
