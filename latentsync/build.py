@@ -87,7 +87,7 @@ def has_native_bf16() -> bool:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU's allocator, else the process's largest resident size so far (without ffmpeg's)."""
+    """Bytes: of the GPU's allocator, else the process's largest resident size so far (without its children's)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

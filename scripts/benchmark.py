@@ -17,6 +17,7 @@ from latentsync.build import DTYPES, build_pipeline, choose_device, default_conf
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
+from latentsync.memory import MemoryWatch
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.types import SyncedFace
@@ -37,7 +38,7 @@ class WithoutNetworks(LipsyncPipeline):
 
 
 def benchmark_pipeline(args: argparse.Namespace) -> dict:
-    """One whole run; the networks are left out, or the ones that `--weights` names."""
+    """One whole run, its memory with ffmpeg's; the networks are left out, or the ones that `--weights` names."""
     unet_path = Path(args.weights) if args.weights else seeded_weights()
     config = args.config or default_config(unet_path)
     cfg = load_config(UNetConfig, config, [f"data.resolution={args.resolution}"] if args.resolution else [])
@@ -47,13 +48,21 @@ def benchmark_pipeline(args: argparse.Namespace) -> dict:
             built.vae, built.audio_encoder, built.unet, built.scheduler, resolution=cfg.data.resolution
         )
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, MemoryWatch() as memory:
         out = Path(folder) / "out.mp4"
         report = built(args.video, args.audio, out, preset=args.preset, windows_per_call=args.windows)
     seconds = time.perf_counter() - started
-    return {"video": str(args.video), "preset": args.preset, "resolution": cfg.data.resolution} | summary(
-        report, str(args.video), seconds, peak_memory(built.device)
-    )
+    peak_bytes = peak_memory(built.device) if built.device.type == "cuda" else memory.peak
+    return {
+        "video": str(args.video),
+        "preset": args.preset,
+        "resolution": cfg.data.resolution,
+        **summary(report, str(args.video), seconds, peak_bytes),
+        "memory_mb": {
+            name: round(size / 1e6)
+            for name, size in {"idle": memory.idle, "peak": memory.peak, "above_idle": memory.above_idle}.items()
+        },
+    }
 
 
 def random_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> UNet3DConditionModel:
@@ -126,6 +135,8 @@ def main() -> int:
         show(content)
         for name, stage in content["stages"].items():
             print(f"{name:18}{stage['seconds']:8.2f} s {stage['frames_per_second'] or 0:8.1f} frames/s")
+        for name, size in content["memory_mb"].items():
+            print(f"memory, {name.replace('_', ' '):10}{size:8} MB")
     return 0
 
 

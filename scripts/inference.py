@@ -29,6 +29,7 @@ from latentsync.build import (
 from latentsync.config import as_config, load_config
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
+from latentsync.memory import MemoryWatch
 from latentsync.pipelines.job import LOOPS, TAILS, check_job
 from latentsync.pipelines.lipsync_pipeline import memory_errors
 from latentsync.pipelines.report import LipsyncReport
@@ -240,7 +241,8 @@ def cli(argv: list[str] | None = None) -> int:
     try:
         args.inference_ckpt_path = choose_checkpoint(args.inference_ckpt_path)
         args.unet_config_path = args.unet_config_path or default_config(args.inference_ckpt_path)
-        report = main(load_config(UNetConfig, args.unet_config_path), args)
+        with MemoryWatch() as memory:
+            report = main(load_config(UNetConfig, args.unet_config_path), args)
     except LatentSyncError as error:
         if args.debug:
             raise
@@ -250,7 +252,9 @@ def cli(argv: list[str] | None = None) -> int:
         print("interrupted: nothing was written", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     seconds = time.perf_counter() - started
-    content = summary(report, args.video_out_path, seconds, peak_memory(choose_device(args.device)))
+    device = choose_device(args.device)
+    peak_bytes = peak_memory(device) if device.type == "cuda" else memory.peak
+    content = summary(report, args.video_out_path, seconds, peak_bytes)
     if args.json:
         print(json.dumps(content))
     else:

@@ -1,5 +1,7 @@
 """One scale of quality, x264's, for every encoder: each has its own options for it."""
 
+import os
+
 from ..errors import MediaError
 
 _X264_PRESETS = (
@@ -26,6 +28,13 @@ _PRESETS = {
 }
 _HIGHEST_CRF = {"libsvtav1": 63, "libaom-av1": 63, "libvpx-vp9": 63, "libvpx": 63, "av1_nvenc": 63}
 
+#: Frames that x264 looks ahead, 6.5 MB each at 1080x1920; and its threads, 19 MB each, else 1.5 per core. At crf 18
+#: 10 frames instead of 40 make files 14 % smaller and 0.8 dB worse, which is neither better nor worse at equal size.
+_X264_LOOKAHEAD = dict(zip(_X264_PRESETS, (0, 0, 10, 20, 30, 40, 50, 60, 60, 60), strict=True))
+_LOOKAHEAD_PIXELS = 10 * 1920 * 1080
+_MIN_LOOKAHEAD = 10
+_X264_THREADS = 3
+
 #: Encoders without any option for the quality: either lossless or of a fixed quality.
 _FIXED_QUALITY = frozenset({"ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "prores", "prores_ks", "rawvideo"})
 _QUANTISER = frozenset({"mpeg4", "libxvid", "mpeg2video", "mpeg1video", "mjpeg", "h263", "h263p", "msmpeg4", "wmv2"})
@@ -44,6 +53,15 @@ def encoder_args(codec: str, crf: int = 18, preset: str | None = None) -> list[s
     if codec.endswith(_NEEDS_UPLOAD):
         raise MediaError(f"{codec} takes frames of a device's memory only; use libx264, or h264_nvenc on NVIDIA GPUs")
     return ["-c:v", codec, *_quality(codec, crf), *_speed(codec, preset)]
+
+
+def bounded_args(codec: str, preset: str | None, pixels: int) -> list[str]:
+    """The ffmpeg options that keep x264's memory in bounds for frames of so many pixels; none for other encoders."""
+    if codec != "libx264":
+        return []
+    bound = max(_MIN_LOOKAHEAD, _LOOKAHEAD_PIXELS // pixels)
+    shorter = ["-rc-lookahead", str(bound)] if bound < _X264_LOOKAHEAD[preset or "medium"] else []
+    return ["-threads", str(min(_X264_THREADS, os.cpu_count() or 1)), *shorter]
 
 
 def _quality(codec: str, crf: int) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..types import VideoInfo
-from .ffmpeg import constant_rate, decode_frames, input_args, read_frames, running, to_rgb, url, wait_for
+from .ffmpeg import constant_rate, decode_frames, input_args, raw_output, read_frames, running, to_rgb, url, wait_for
 
 MODES = ("pingpong", "loop", "freeze")
 
@@ -190,7 +190,7 @@ def _copied_frames(
     args += ["-map", "[rgb]"]
     if n_frames is not None:
         args += ["-frames:v", str(n_frames)]
-    args += ["-f", "rawvideo", "pipe:1"]
+    args += raw_output()
     return read_frames(info, args, f"could be decoded, and copied to {copy.parent.parent}, up to frame {{}} only")
 
 
@@ -207,7 +207,7 @@ def _read_copy(
     seek = ["-ss", f"{float((start - Fraction(1, 2)) / rate):.6f}"] if start else []  # times are rounded to ms
     filters = f"settb={1 / rate},setpts=N,{_label_as_decoded(info)},{_rest_of_filters(info)}"
     args = [*seek, "-i", url(copy), "-map", "0:v:0", "-vf", filters]
-    args += ["-r", str(rate), "-frames:v", str(n), "-f", "rawvideo", "pipe:1"]
+    args += ["-r", str(rate), "-frames:v", str(n), *raw_output()]
     with closing(read_frames(info, args)) as frames:
         index = start
         for index, frame in enumerate(frames, start):

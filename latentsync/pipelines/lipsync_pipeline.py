@@ -38,8 +38,10 @@ from .windows import Item, cut_windows
 SAMPLE_RATE = 16000  # Hz, what the audio encoder hears
 FRAME_RATE = 25  # Hz, what the networks were trained on
 
-#: Aligned frames waiting for the networks, and generated ones waiting for the encoder.
+#: Aligned frames waiting for the networks, and generated ones waiting for the encoder: at most this many ...
 DEPTH = 8
+#: ... and bytes, though always two: 4 frames of 1080x1920.
+DEPTH_BYTES = 24 << 20
 
 
 def frame_count(n_samples: int, rate: Fraction, *, exact: bool = True) -> int:
@@ -170,6 +172,7 @@ class LipsyncPipeline:
                 windows = cut_windows(items, num_frames, fill=self.options.fill_windows, breaks=breaks)
                 return self._sync(windows, mask, windows_per_call, generator, settings, clock)
 
+            depth = min(DEPTH, max(2, DEPTH_BYTES // (info.width * info.height * 3)))
             report = LipsyncReport(seconds=clock.seconds)
             writer = VideoWriter(
                 Path(video_out_path),
@@ -183,10 +186,10 @@ class LipsyncPipeline:
             with closing(frames), writer:
                 decoded = clock.each("decode", frames)
                 aligned = self._align(islice(decoded, total), resolution, parse_face(face), rate, clock)
-                with closing(prefetch(aligned, DEPTH)) as faces:
+                with closing(prefetch(aligned, depth)) as faces:
                     audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
                     synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
-                    with closing(map_ahead(self._paster(mask, clock), synced, DEPTH)) as pasted:
+                    with closing(map_ahead(self._paster(mask, clock), synced, depth)) as pasted:
                         for frame, has_face in pasted:
                             with clock("encode"):
                                 writer.write(frame)
@@ -261,7 +264,7 @@ class LipsyncPipeline:
         noise = lat.draw((1, 4, 1, side, side), generator, self.unet.conv_in.weight)
         mask = mask.to(self.device)
         batch: list[Window] = []
-        launched: deque[tuple[list[SyncedFace], torch.cuda.Event | None]] = deque()
+        launched: deque[tuple[deque[SyncedFace], torch.cuda.Event | None]] = deque()
 
         def run(*, wait: bool) -> Iterator[SyncedFace]:
             """Start the networks on the batch; then what is ready, or with `wait` everything."""
@@ -270,15 +273,16 @@ class LipsyncPipeline:
                 windows = "a window" if len(batch) == 1 else f"{len(batch)} windows"
                 doing = f"with {windows} of {mask.shape[-1]} pixels in a call"
                 with clock("networks"), memory_errors(doing, lower):
-                    synced = self.sync_windows(batch, mask, noise, generator, **settings)
+                    synced = deque(self.sync_windows(batch, mask, noise, generator, **settings))
                     launched.append((synced, arrival(self.device)))
-                batch.clear()
+                batch.clear()  # here and below, nothing but its way out holds a frame
             while launched and (wait or len(launched) > 1 or launched[0][1] is None):
                 synced, arrived = launched.popleft()
                 if arrived is not None:
                     with clock("networks"):
                         arrived.synchronize()
-                yield from synced
+                while synced:
+                    yield synced.popleft()
 
         for item in windows:
             if isinstance(item, AlignedFace):
@@ -288,6 +292,7 @@ class LipsyncPipeline:
             if batch and len(item.faces) != len(batch[0].faces):
                 yield from run(wait=False)  # the public rule's short last window: clips of one length stack
             batch.append(item)
+            del item
             if len(batch) == windows_per_call:
                 yield from run(wait=False)
         yield from run(wait=True)

@@ -38,12 +38,17 @@ def cut_windows(
         run.append((face, audio))
         pending += 1
         if pending == size:
-            yield _window(run[-size:], slice(0, size))
-            # Kept to complete a later window: their crops count, their frames are out.
-            run = [(replace(face, frame=NO_FRAME), audio) for face, audio in run[-size:]]
             pending = 0
+            yield _window(_taken(run, size), slice(0, size))
     if pending:
         yield _rest(run, pending, size, fill)
+
+
+def _taken(run: list[Item], size: int) -> list[Item]:
+    """The last items. The run keeps them to complete a later window: their crops count, their frames go out."""
+    items = run[-size:]
+    run[:] = [(replace(face, frame=NO_FRAME), audio) for face, audio in items]
+    return items
 
 
 def _rest(run: list[Item], pending: int, size: int, fill: bool) -> Window:
