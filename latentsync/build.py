@@ -167,10 +167,11 @@ def build_pipeline(
         unet_path: weights; `ckpt.inference_ckpt_path` of the configuration, else checkpoints/latentsync_unet.pt.
             Whisper and VAE come from the same folder where it has them, else from where the configuration says.
         config_path: named in errors.
-        detector: makes the face detector of each run.
+        detector: makes face detectors, the first of them here.
 
     Raises CheckpointError or ConfigError.
     """
+    first_detector = detector()  # quick, and it may fail: before gigabytes are loaded
     options = options or InferenceOptions()
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
@@ -194,7 +195,7 @@ def build_pipeline(
     vae_folder = beside(unet_path, "vae", resolve_path(cfg.ckpt.vae_path))
     unet = build_unet(cfg, checkpoint, device=place, dtype=kind)
     logger.info("%s: %s, step %d", unet_path, release_of(checkpoint), checkpoint.step)
-    return LipsyncPipeline(
+    pipeline = LipsyncPipeline(
         build_vae(vae_folder, device=place, dtype=kind),
         audio_encoder,
         unet,
@@ -203,5 +204,7 @@ def build_pipeline(
         detector=detector,
         resolution=cfg.data.resolution,
     )
+    pipeline.idle_detectors.append(first_detector)
+    return pipeline
 
 

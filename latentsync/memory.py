@@ -1,18 +1,33 @@
-"""How much memory this process and its children hold while something runs."""
+"""How much memory this process and its children hold while something runs, and holding less."""
 
+import ctypes
+import sys
 from threading import Event, Thread
 
 import psutil
 
 INTERVAL_S = 0.05
 
+M_ARENA_MAX = -8  # <malloc.h> of glibc
+
+
+def share_one_heap() -> None:
+    """Let all threads of this program allocate from one heap, where the system's C library is glibc.
+
+    Left alone it gives threads heaps of their own, and each keeps what one thread allocates and another frees: 80 to
+    160 MB of gaps at 1080x1920. One heap finds them again at once, which is faster too. For programs, at their start.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            libc.mallopt(M_ARENA_MAX, 1)
+
 
 class MemoryWatch:
     """Samples resident memory in a thread while its block runs.
 
-    Children are counted: ffmpeg holds as much as we do. The sum of resident sizes counts a page that two processes
-    share twice (ffmpeg's own code, some 25 MB), so it is never too low; proportional sizes would be exact, but exist
-    on Linux only, where each sample would walk all page tables.
+    Children are counted: ffmpeg holds as much as we do. On Linux a page that several of them share counts once (their
+    proportional size); elsewhere their resident sizes are summed, which is some 25 MB too much.
 
     Attributes:
         idle: bytes when the block began.
@@ -47,9 +62,13 @@ class MemoryWatch:
         total = self._me.memory_info().rss
         for child in self._me.children(recursive=True):
             try:
-                size = child.memory_info().rss
+                size = _size(child)
                 if child.cmdline() != self._command:  # until it starts its program, a child's memory is still ours
                     total += size
             except psutil.Error:
                 pass  # it has ended
         return total
+
+
+def _size(child: psutil.Process) -> int:
+    return child.memory_full_info().pss if sys.platform == "linux" else child.memory_info().rss

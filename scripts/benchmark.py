@@ -17,7 +17,7 @@ from latentsync.build import DTYPES, build_pipeline, choose_device, default_conf
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
-from latentsync.memory import MemoryWatch
+from latentsync.memory import MemoryWatch, share_one_heap
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.types import SyncedFace
@@ -44,9 +44,7 @@ def benchmark_pipeline(args: argparse.Namespace) -> dict:
     cfg = load_config(UNetConfig, config, [f"data.resolution={args.resolution}"] if args.resolution else [])
     built = build_pipeline(cfg, unet_path, config_path=config, device=args.device, dtype=args.dtype)
     if not args.weights:
-        built = WithoutNetworks(
-            built.vae, built.audio_encoder, built.unet, built.scheduler, resolution=cfg.data.resolution
-        )
+        built.__class__ = WithoutNetworks
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, MemoryWatch() as memory:
         out = Path(folder) / "out.mp4"
@@ -124,6 +122,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="unet: timed passes")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
+    share_one_heap()
     try:
         content = (benchmark_unet if args.what == "unet" else benchmark_pipeline)(args)
     except LatentSyncError as error:

@@ -29,7 +29,7 @@ from latentsync.build import (
 from latentsync.config import as_config, load_config
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
-from latentsync.memory import MemoryWatch
+from latentsync.memory import MemoryWatch, share_one_heap
 from latentsync.pipelines.job import LOOPS, TAILS, check_job
 from latentsync.pipelines.lipsync_pipeline import memory_errors
 from latentsync.pipelines.report import LipsyncReport
@@ -166,11 +166,9 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
     mask = cfg.data.mask_image_path or None
     paths = args.video_path, args.audio_path, args.video_out_path
     job = {name: getattr(args, name) for name in ("face", "loop", "tail", "crf", "preset", "codec", "temp_dir")}
-    detector = DETECTORS[args.face_detector]
     # Mistakes are told before gigabytes are loaded.
     check_job(*paths, **job)
     fixed_mask(cfg.data.resolution, mask)
-    detector().close()
     if args.seed != -1:
         torch.manual_seed(args.seed)
     else:
@@ -183,7 +181,7 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
             config_path=config_path,
             device=args.device,
             dtype=args.dtype,
-            detector=detector,
+            detector=DETECTORS[args.face_detector],
         )
     print(f"Running on {pipeline.device}, {pipeline.unet.dtype}", file=sys.stderr)
     with (
@@ -236,6 +234,7 @@ def show(content: dict) -> None:
 
 def cli(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    share_one_heap()
     logging.basicConfig(level=logging.INFO if args.debug else logging.WARNING, format="%(message)s")
     started = time.perf_counter()
     try:

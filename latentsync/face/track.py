@@ -1,6 +1,6 @@
 """The face of one person over a video: chosen in each shot, kept through it, bridged and smoothed.
 
-A stream: one output per frame, in order, at most HORIZON_S behind the input.
+A stream: one output per frame, in order, at most HORIZON_S behind the input, less while nothing is missed.
 """
 
 import math
@@ -258,7 +258,10 @@ def _thumbnail(frame: np.ndarray) -> np.ndarray:
 
 
 def _finished(found: Iterable[TrackedFace], *, ahead: int, radius: int, sigma: float) -> Iterator[TrackedFace]:
-    """Bridge gaps of up to `ahead` frames inside tracks and smooth the points, `ahead` frames later."""
+    """Bridge gaps of up to `ahead` frames inside tracks and smooth the points.
+
+    Frames come `radius` later, which smoothing needs, and up to `ahead` later only while a face is missed.
+    """
     past: deque[TrackedFace] = deque(maxlen=radius)  # as they were before smoothing, without their frames
     waiting: deque[TrackedFace] = deque()
     last: TrackedFace | None = None  # with a face
@@ -282,7 +285,7 @@ def _finished(found: Iterable[TrackedFace], *, ahead: int, radius: int, sigma: f
                 for i in range(item.index - last.index - 1):
                     waiting[-2 - i] = _between(last, item, waiting[-2 - i])
             last = replace(item, frame=NO_FRAME)
-        if len(waiting) > ahead:
+        while len(waiting) > (ahead if item.track is None else radius):
             yield first()
     while waiting:
         yield first()

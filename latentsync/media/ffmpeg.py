@@ -421,7 +421,7 @@ class VideoWriter:
         preset: str | None = None,
         codec: str = "libx264",
         pad_after_s: float | Fraction | None = None,
-        queue_bytes: int = 16 << 20,
+        queue_bytes: int = 8 << 20,
     ):
         self._path, self._audio = Path(path), None if audio is None else Path(audio)
         self._shape, self._rate = (height, width, 3), Fraction(rate)

@@ -18,8 +18,11 @@ from .ffmpeg import constant_rate, decode_frames, input_args, raw_output, read_f
 
 MODES = ("pingpong", "loop", "freeze")
 
-#: Frames in memory at once; a video that has or lacks no more is never copied.
+#: Frames in memory at once, of a reverse leg or of a video that has no more.
 SEGMENT = 16
+
+#: Frames kept in case the video ends that much before its sound, which is common and not worth a copy.
+SPARE = 4
 
 #: Lossless, every frame on its own, for all the usual formats, and four times as fast as ffv1 at 1080x1920.
 CODEC = "ffvhuff"
@@ -60,7 +63,7 @@ def looped_frames(
     With `whole` a longer video comes to its end.
 
     Each frame is a new (h, w, 3) uint8 RGB array, as `decode_frames` gives it; a frame that comes again is bit
-    for bit the same. A video that is long enough is only decoded, and so is one that lacks 16 frames at most. A
+    for bit the same. A video that is long enough is only decoded, and so is one that lacks 4 frames at most. A
     shorter one is copied to `folder` on the way, as decoded but at the constant rate; the copy is deleted with the
     generator. At most 16 frames are held.
 
@@ -80,8 +83,9 @@ def _frames_to_hold(expected: int | None, n_output: int, mode: str) -> int:
     """0 where the video is surely long enough, or so short that it needs a copy; if the file is right."""
     if mode == "freeze":
         return 1
-    few = expected is None or expected <= SEGMENT or abs(n_output - expected) <= SEGMENT
-    return SEGMENT if few else 0
+    if expected is None or expected <= SEGMENT:
+        return SEGMENT
+    return SPARE if abs(n_output - expected) <= SPARE else 0
 
 
 def _looped_frames(

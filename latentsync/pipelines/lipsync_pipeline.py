@@ -38,10 +38,8 @@ from .windows import Item, cut_windows
 SAMPLE_RATE = 16000  # Hz, what the audio encoder hears
 FRAME_RATE = 25  # Hz, what the networks were trained on
 
-#: Aligned frames waiting for the networks, and generated ones waiting for the encoder: at most this many ...
-DEPTH = 8
-#: ... and bytes, though always two: 4 frames of 1080x1920.
-DEPTH_BYTES = 24 << 20
+#: Frames that wait before and after networks which run on the CPU, where they take nearly all of the time.
+DEPTH = 2
 
 
 def frame_count(n_samples: int, rate: Fraction, *, exact: bool = True) -> int:
@@ -76,6 +74,7 @@ class LipsyncPipeline:
         self.options = options or InferenceOptions()
         self.resolution = resolution or self.unet.config.sample_size * lat.DOWNSAMPLE
         self.detector = detector
+        self.idle_detectors: list[FaceDetector] = []  # made for earlier runs: each run takes one, or makes it
 
     def to(self, *args, **kwargs) -> "LipsyncPipeline":
         """Move the networks, as `torch.nn.Module.to` does."""
@@ -172,7 +171,8 @@ class LipsyncPipeline:
                 windows = cut_windows(items, num_frames, fill=self.options.fill_windows, breaks=breaks)
                 return self._sync(windows, mask, windows_per_call, generator, settings, clock)
 
-            depth = min(DEPTH, max(2, DEPTH_BYTES // (info.width * info.height * 3)))
+            # A GPU shall find the next call's frames ready.
+            depth = DEPTH if self.device.type == "cpu" else num_frames * windows_per_call
             report = LipsyncReport(seconds=clock.seconds)
             writer = VideoWriter(
                 Path(video_out_path),
@@ -189,10 +189,8 @@ class LipsyncPipeline:
                 with closing(prefetch(aligned, depth)) as faces:
                     audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
                     synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
-                    with closing(map_ahead(self._paster(mask, clock), synced, depth)) as pasted:
-                        for frame, has_face in pasted:
-                            with clock("encode"):
-                                writer.write(frame)
+                    with closing(map_ahead(self._finisher(mask, writer, clock), synced, depth)) as finished:
+                        for has_face in finished:
                             report.add(has_face=has_face)
                             if progress is not None:
                                 progress(report.frames, total)
@@ -236,8 +234,8 @@ class LipsyncPipeline:
         rate: Fraction,
         clock: Stopwatch,
     ) -> Iterator[AlignedFace]:
-        """The aligned face of each frame; runs in a thread of its own, to which the detector belongs."""
-        with closing(self.detector()) as detector:
+        """The aligned face of each frame; runs in a thread of its own."""
+        with self._borrowed_detector() as detector:
             aligner = FaceAligner(
                 resolution,
                 reference=not self.options.precise_alignment,
@@ -245,6 +243,18 @@ class LipsyncPipeline:
             )
             aligned = align_faces(frames, aligner, detector, choice=choice, rate=rate, options=self.options)
             yield from clock.each("decode and align", aligned)
+
+    @contextmanager
+    def _borrowed_detector(self) -> Iterator[FaceDetector]:
+        """A detector that no other run uses meanwhile."""
+        try:
+            detector = self.idle_detectors.pop()
+        except IndexError:
+            detector = self.detector()
+        try:
+            yield detector
+        finally:
+            self.idle_detectors.append(detector)
 
     def _sync(
         self,
@@ -362,17 +372,20 @@ class LipsyncPipeline:
             return torch.default_generator
         return torch.cuda.default_generators[self.device.index or 0]
 
-    def _paster(self, mask: Tensor, clock: Stopwatch) -> Callable[[SyncedFace], tuple[np.ndarray, bool]]:
-        """A function that puts a face back: the frame (h, w, 3) uint8 RGB, and whether it has one."""
+    def _finisher(self, mask: Tensor, writer: VideoWriter, clock: Stopwatch) -> Callable[[SyncedFace], bool]:
+        """A function that puts a face back and writes its frame; whether it has one."""
         paste = FacePaster(mask) if self.options.paste_mouth_only else paste_crop
 
-        def put_back(face: SyncedFace) -> tuple[np.ndarray, bool]:
-            if face.pose is None:
-                return face.frame, False
-            with clock("paste"):
-                return paste(face.frame, face.crop, face.pose.matrix), True
+        def finish(face: SyncedFace) -> bool:
+            frame = face.frame
+            if face.pose is not None:
+                with clock("paste"):
+                    frame = paste(frame, face.crop, face.pose.matrix)
+            with clock("encode"):
+                writer.write(frame)
+            return face.pose is not None
 
-        return put_back
+        return finish
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

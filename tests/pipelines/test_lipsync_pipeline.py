@@ -230,7 +230,7 @@ def test_a_frame_that_comes_again_is_not_searched_again(pipeline, short_job):
     looped = pipeline(cls=Recorder)
     looped.detector = lambda: detector
     looped(*short_job, **FAST)
-    assert detector.index == 19 and detector.closed
+    assert detector.index == 19 and looped.idle_detectors == [detector]
     assert len(looped.crops) == 50
 
 

@@ -24,8 +24,9 @@ from tests.pipelines.conftest import KnownFaces
 from tests.pipelines.test_lipsync_pipeline import Copycat
 from latentsync.build import build_pipeline
 from latentsync.config import UNetConfig, load_config
-from latentsync.memory import MemoryWatch
+from latentsync.memory import MemoryWatch, share_one_heap
 
+share_one_heap()
 folder, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
 cfg = load_config(UNetConfig, folder / "config.yaml", ["data.resolution=64"])
 built = build_pipeline(cfg, folder / "latentsync_unet.pt", device="cpu")
@@ -88,11 +89,11 @@ def test_memory_does_not_grow_with_the_video(peaks, name):
 
 
 def test_memory_above_the_idle_process_is_bounded(checkpoints, tmp_path):
-    """Full HD at the encoder's own preset: about 800 MB; MediaPipe, which is not here, would add 100."""
+    """Full HD at the encoder's own preset, one window per call: 570 MB."""
     job = {"video_path": write_rolling_video(tmp_path / "hd.mp4", 60, 1920, 1080)}
     job["audio_path"] = write_sound(tmp_path / "hd.wav", 60 / 25)
     [(idle, peak)] = run(checkpoints, [job])
-    assert peak - idle < 900e6, f"{(peak - idle) / 1e6:.0f} MB above {idle / 1e6:.0f} MB"
+    assert peak - idle < 600 << 20, f"{(peak - idle) / 1e6:.0f} MB above {idle / 1e6:.0f} MB"
 
 
 def test_the_watch_counts_children_and_what_is_gone_again():
