@@ -14,15 +14,22 @@ import numpy as np
 
 from ..errors import MediaError
 from ..types import VideoInfo
-from .ffmpeg import constant_rate, decode_frames, input_args, raw_output, read_frames, running, to_rgb, url, wait_for
+from .ffmpeg import (
+    constant_rate,
+    decode_frames,
+    raw_output,
+    read_frames,
+    running,
+    to_rgb,
+    url,
+    video_input_args,
+    wait_for,
+)
 
 MODES = ("pingpong", "loop", "freeze")
 
-#: Frames in memory at once, of a reverse leg or of a video that has no more.
+#: Frames in memory at once; a video that has or lacks no more is never copied.
 SEGMENT = 16
-
-#: Frames kept in case the video ends that much before its sound, which is common and not worth a copy.
-SPARE = 4
 
 #: Lossless, every frame on its own, for all the usual formats, and four times as fast as ffv1 at 1080x1920.
 CODEC = "ffvhuff"
@@ -62,10 +69,10 @@ def looped_frames(
 
     With `whole` a longer video comes to its end.
 
-    Each frame is a new (h, w, 3) uint8 RGB array, as `decode_frames` gives it; a frame that comes again is bit
-    for bit the same. A video that is long enough is only decoded, and so is one that lacks 4 frames at most. A
-    shorter one is copied to `folder` on the way, as decoded but at the constant rate; the copy is deleted with the
-    generator. At most 16 frames are held.
+    Each frame is a (h, w, 3) uint8 RGB array, as `decode_frames` gives it; one that comes again is bit for bit the
+    same, and may be the same array: they are not to be written to. A video that is long enough is only decoded, and
+    so is one that lacks 16 frames at most. A shorter one is copied to `folder` on the way, as decoded but at the
+    constant rate; the copy is deleted with the generator. At most 16 frames are held.
 
     Raises MediaError: here, if the copy will not fit on the disk; while iterating, if decoding fails.
     """
@@ -83,9 +90,8 @@ def _frames_to_hold(expected: int | None, n_output: int, mode: str) -> int:
     """0 where the video is surely long enough, or so short that it needs a copy; if the file is right."""
     if mode == "freeze":
         return 1
-    if expected is None or expected <= SEGMENT:
-        return SEGMENT
-    return SPARE if abs(n_output - expected) <= SPARE else 0
+    few = expected is None or expected <= SEGMENT or abs(n_output - expected) <= SEGMENT
+    return SEGMENT if few else 0
 
 
 def _looped_frames(
@@ -110,7 +116,7 @@ def _looped_frames(
         with closing(first) as frames:
             for frame in frames:
                 if n_held and (mode != "loop" or n_source < n_held):
-                    held.append((n_source, frame.copy()))
+                    held.append((n_source, frame))
                 n_source += 1
                 yield n_source - 1, frame
         if n_source >= n_output:
@@ -118,7 +124,7 @@ def _looped_frames(
         if mode == "freeze" or min(n_source, n_output - n_source) <= n_held:
             kept = dict(held)
             for index in islice(source_order(n_source, n_output, mode), n_source, None):
-                yield index, kept[index].copy()
+                yield index, kept[index]
             return
         held.clear()
         if not will_copy:  # the file is shorter than it says
@@ -172,10 +178,6 @@ def _rest_of_filters(info: VideoInfo) -> str:
     return to_rgb(info) if _copy_format(info) else "format=rgb24"
 
 
-def _decoder_args(info: VideoInfo) -> list[str]:
-    return ["-reinit_filter", "0", *input_args(info.path)]
-
-
 def _encoder_args(n_frames: int, copy: Path) -> list[str]:
     return ["-frames:v", str(n_frames), "-c:v", CODEC, "-f", "matroska", url(copy)]
 
@@ -189,7 +191,7 @@ def _copied_frames(
         f"[a]{_rest_of_filters(info)}[rgb]",
         f"[b]{_label_copy(info)}[copy]",
     ]
-    args = [*_decoder_args(info), "-filter_complex", ";".join(graph)]
+    args = [*video_input_args(info), "-filter_complex", ";".join(graph)]
     args += ["-map", "[copy]", *_encoder_args(n_copied, copy)]
     args += ["-map", "[rgb]"]
     if n_frames is not None:
@@ -199,7 +201,7 @@ def _copied_frames(
 
 
 def _write_copy(info: VideoInfo, rate: Fraction, n_frames: int, copy: Path) -> None:
-    args = [*_decoder_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label_copy(info)}"]
+    args = [*video_input_args(info), "-map", "0:V:0", "-vf", f"{_copy_filters(info, rate)},{_label_copy(info)}"]
     with running([*args, *_encoder_args(n_frames, copy)]) as (process, log):
         wait_for(process, log, info.path, f"cannot be copied to {copy.parent.parent}")
 

@@ -150,15 +150,15 @@ def test_a_turned_video_is_repeated_upright(tmp_path, folder):
     [
         (20, None, []),
         (40, 1.6, []),
-        (44, 1.6, []),
-        (45, 1.6, ["_copied_frames"]),
+        (56, 1.6, []),
+        (57, 1.6, ["_copied_frames"]),
         (56, 99.0, ["_write_copy"]),
         (56, None, []),
         (60, None, ["_write_copy"]),
         (60, 99.0, ["_write_copy"]),
         (60, 0.04, ["_write_copy"]),
         (60, 1.0, ["_copied_frames"]),
-        (29, 1.0, []),
+        (30, 1.0, []),
         (40, 0.8, ["_copied_frames"]),
     ],
 )
@@ -179,22 +179,13 @@ def test_a_whole_video_comes_to_its_end_and_goes_on_where_that_is_too_early(tmp_
 
 
 @pytest.mark.parametrize(
-    ("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze"), (95, "loop"), (95, "pingpong")]
+    ("n_source", "mode"), [(1, "pingpong"), (SEGMENT, "loop"), (40, "freeze"), (90, "loop"), (90, "pingpong")]
 )
 def test_few_frames_or_few_missing_ones_need_no_copy(tmp_path, folder, copies, n_source, mode):
     info = probe(numbered_video(tmp_path / "a.mp4", n_source))
     got = [number(frame) for _, frame in looped_frames(info, 25, 99, mode, folder)]
     assert got == list(source_order(n_source, 99, mode))
     assert copies == []
-
-
-@pytest.mark.parametrize("n_source", [3, 40])
-def test_frames_are_their_readers_own(tmp_path, folder, n_source):
-    info = probe(numbered_video(tmp_path / "a.mp4", n_source))
-    for mode in loop.MODES:
-        for index, frame in looped_frames(info, 25, 3 * n_source, mode, folder):
-            assert number(frame) == index
-            frame[:] = 99
 
 
 def test_at_most_a_segment_is_held(tmp_path, folder, monkeypatch):
