@@ -1,7 +1,7 @@
 import pytest
 
 from latentsync.errors import MediaError
-from latentsync.media.codecs import encoder_args
+from latentsync.media.codecs import bounded_args, encoder_args
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,20 @@ def test_what_an_encoder_cannot_do_is_one_sentence(arguments, message):
     with pytest.raises(MediaError, match=message) as caught:
         encoder_args(*arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "pixels", "lookahead"),
+    [
+        (None, 1920 * 1080, "10"),
+        ("slow", 1280 * 720, "22"),
+        ("medium", 3840 * 2160, "10"),
+        (None, 640 * 360, None),
+        ("veryfast", 3840 * 2160, None),  # it has no more
+    ],
+)
+def test_the_look_ahead_of_x264_is_bounded_where_frames_are_large(preset, pixels, lookahead):
+    args = bounded_args("libx264", preset, pixels)
+    assert (args[args.index("-rc-lookahead") + 1] if "-rc-lookahead" in args else None) == lookahead
+    assert args[args.index("-x264-params") + 1] == "sliced-threads=1"
+    assert bounded_args("libx265", preset, pixels) == []
