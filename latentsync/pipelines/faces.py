@@ -1,5 +1,6 @@
 """Frames to aligned faces; a frame that is shown again is not searched again."""
 
+from array import array
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -34,7 +35,7 @@ def align_faces(
     """
     frames = iter(frames)
     again: list[tuple[int, np.ndarray]] = []  # the first frame that is shown again
-    known: list[tuple[np.ndarray, int] | None] = []  # matrix and track of each source frame
+    matrices, tracks = array("f"), array("l")  # of each source frame, 32 bytes; the track -1 is no face
 
     def fresh() -> Iterator[np.ndarray]:
         for expected, (index, frame) in enumerate(frames):
@@ -55,23 +56,25 @@ def align_faces(
         if face.track is None:
             if not options.pass_faceless:
                 raise NoFaceError(f"no face found in frame {face.index}; remove it or let such frames pass through")
-            known.append(None)
+            matrices.extend([0.0] * 6)
+            tracks.append(-1)
             yield AlignedFace(face.index, face.frame, None, None)
             continue
         pose = _pose(face, aligner)
-        known.append((pose.matrix, face.track))
+        matrices.extend(pose.matrix.ravel().tolist())
+        tracks.append(face.track)
         n_tracks = max(n_tracks, face.track + 1)
         yield cut_out(face.index, face.frame, pose, face.track)
 
-    jumps, before = 0, len(known) - 1
+    jumps, before = 0, len(tracks) - 1
     for index, frame in chain(again, frames):
         jumps += abs(index - before) > 1
         before = index
-        if known[index] is None:
+        if tracks[index] < 0:
             yield AlignedFace(index, frame, None, None)
         else:
-            matrix, track = known[index]
-            yield cut_out(index, frame, FacePose(matrix, NO_LANDMARKS), track + jumps * n_tracks)
+            matrix = np.array(matrices[6 * index : 6 * index + 6], np.float32).reshape(2, 3)
+            yield cut_out(index, frame, FacePose(matrix, NO_LANDMARKS), tracks[index] + jumps * n_tracks)
 
 
 def _pose(face: TrackedFace, aligner: FaceAligner) -> FacePose:
