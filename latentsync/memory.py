@@ -14,8 +14,9 @@ M_ARENA_MAX = -8  # <malloc.h> of glibc
 def share_one_heap() -> None:
     """Let all threads of this program allocate from one heap, where the system's C library is glibc.
 
-    Left alone it gives threads heaps of their own, and each keeps what one thread allocates and another frees: 80 to
-    160 MB of gaps at 1080x1920. One heap finds them again at once, which is faster too. For programs, at their start.
+    Left alone it gives threads heaps of their own, and each keeps what one thread allocates and another frees: some
+    30 MB of gaps at 1080x1920, more where more is allocated. One heap finds them again, and is as fast. For programs,
+    at their start.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -44,7 +44,11 @@ def benchmark_pipeline(args: argparse.Namespace) -> dict:
     cfg = load_config(UNetConfig, config, [f"data.resolution={args.resolution}"] if args.resolution else [])
     built = build_pipeline(cfg, unet_path, config_path=config, device=args.device, dtype=args.dtype)
     if not args.weights:
-        built.__class__ = WithoutNetworks
+        loaded = built
+        built = WithoutNetworks(
+            loaded.vae, loaded.audio_encoder, loaded.unet, loaded.scheduler, resolution=loaded.resolution
+        )
+        built.idle_detectors = loaded.idle_detectors
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, MemoryWatch() as memory:
         out = Path(folder) / "out.mp4"

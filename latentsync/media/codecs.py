@@ -1,7 +1,5 @@
 """One scale of quality, x264's, for every encoder: each has its own options for it."""
 
-
-
 import os
 
 from ..errors import MediaError

@@ -346,7 +346,7 @@ class LipsyncPipeline:
         decoded = torch.cat([lat.decode(self.vae, part) for part in latents.split(frames)]).float()
         if not self.options.paste_mouth_only:
             decoded = decoded * (1 - mask) + pixels * mask
-        decoded = decoded.to("cpu", non_blocking=True).unflatten(0, (len(windows), frames))  # torch pins the copy
+        decoded = fetch(decoded).unflatten(0, (len(windows), frames))
         return [
             SyncedFace(face.index, face.frame, face.pose, crop)
             for window, crops in zip(windows, decoded, strict=True)
@@ -393,6 +393,14 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def fetch(tensor: Tensor) -> Tensor:
+    """A device's tensor on the CPU. From CUDA it is a pinned copy, complete when an `arrival` after it has come.
+
+    Other devices have no such event here, so their copies are waited for.
+    """
+    return tensor.to("cpu", non_blocking=tensor.device.type == "cuda")
 
 
 def arrival(device: torch.device) -> torch.cuda.Event | None:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,17 @@ def test_one_call_of_a_gpu_is_under_way_while_the_last_ones_frames_go_out(
     )
     assert report == LipsyncReport(23, [(0, 0)]) and len(written) == 23
     assert log == ["launched", "launched", "arrived", "launched", "arrived", "arrived"]
+
+
+@pytest.mark.parametrize(("kind", "unfinished"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_copies_with_an_event_may_be_unfinished(kind, unfinished):
+    """A copy from Apple's GPU that nobody waits for would be read before it is there."""
+    calls = []
+    tensor = SimpleNamespace(device=torch.device(kind), to=lambda place, **how: calls.append((place, how)))
+    lipsync_pipeline.fetch(tensor)
+    assert calls == [("cpu", {"non_blocking": unfinished})]
+    if kind != "cuda":
+        assert lipsync_pipeline.arrival(torch.device(kind)) is None
 
 
 class Recorder(LipsyncPipeline):
