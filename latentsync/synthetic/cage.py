@@ -39,6 +39,7 @@ UPPER_LID_CREASE = (226, 113, 225, 224, 223, 222, 221, 189, 244)
 LOWER_LID_SKIN = (130, 25, 110, 24, 23, 22, 26, 112, 243)
 RINGS = 13  # from the oval over the skull to the neck's base
 COLUMNS = len(OVAL)
+EYE_RADIUS = 1.6  # of the front of an eyeball
 HINGE = np.array([-15.0, 3.5])  # (y, z) of the axis about which the rings' planes turn
 
 
@@ -71,6 +72,7 @@ def cage() -> Cage:
     """The average head."""
     with np.load(TEMPLATE) as file:
         face, triangles, mirror = file["v"].astype(np.float64), file["t"], file["mirror"]
+    face[:, 2] -= 0.11 * np.clip(face[:, 1] - 6.0, 0, None) ** 2  # the template's forehead ends in a ridge
     parts, faces, n = [face], [triangles], len(face)
     mouth = mouth_ring()
     inside = face[mouth] * (0.93, 1, 1) + (0, 0, -1.0)
@@ -95,9 +97,10 @@ def cage() -> Cage:
     skull = np.arange(n, n + RINGS * COLUMNS).reshape(RINGS, COLUMNS)
     for front, back in zip([np.array(OVAL), *skull[:-1]], skull, strict=True):
         faces.append(_ribbon(back, front))
+    vertices, triangles = np.concatenate(parts), np.concatenate(faces).astype(np.int32)
     return Cage(
-        np.concatenate(parts),
-        np.concatenate(faces).astype(np.int32),
+        vertices,
+        triangles,
         np.concatenate(creases),
         mirror,
         mouth_inside,
@@ -122,7 +125,7 @@ def _inside(p: np.ndarray) -> np.ndarray:
     def ellipsoid(centre, radii):
         return (np.linalg.norm((p - centre) / radii, axis=-1) - 1) * min(radii)
 
-    skull = ellipsoid((0, 4.3, -7.9), (7.6, 9.3, 10.2))
+    skull = ellipsoid((0, 4.3, -7.7), (7.6, 9.2, 10.2))
     jaw = ellipsoid((0, -3.4, -6.2), (6.3, 6.0, 6.2))
     axis_z = -8.6 - 0.16 * (p[..., 1] + 12)  # the neck leans forward
     neck = (np.hypot(p[..., 0] / 5.5, (p[..., 2] - axis_z) / 5.5) - 1) * 5.5

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cage import cage, eye_ring
-from .rig import EYE_RADIUS
+from .cage import EYE_RADIUS, cage, eye_ring
 
 HAIR_STYLES = ("cropped", "short", "side", "curly", "bald", "bob", "long", "tied", "covered")
 CLOTHES = ("crew", "vneck", "shirt", "blazer", "hoodie")
@@ -13,10 +12,10 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 # sRGB, from light to dark, each in a cooler and a warmer variety.
 SKINS = np.array(
     [
-        [(243, 211, 194), (240, 206, 180)],
-        [(231, 188, 164), (228, 186, 150)],
-        [(214, 168, 138), (211, 168, 126)],
-        [(186, 136, 106), (184, 138, 98)],
+        [(240, 210, 196), (238, 206, 186)],
+        [(231, 188, 164), (228, 186, 156)],
+        [(212, 166, 140), (210, 166, 132)],
+        [(184, 136, 110), (182, 136, 102)],
         [(146, 100, 76), (142, 100, 70)],
         [(104, 70, 54), (100, 70, 50)],
         [(76, 51, 42), (72, 50, 38)],
@@ -92,7 +91,8 @@ def person(seed: int) -> Identity:
     beard = "none" if feminine else str(rng.choice(BEARDS, p=(0.46, 0.26, 0.06, 0.07, 0.15)))
     rouge = rng.uniform(0.15, 0.75) if feminine else rng.uniform(0.0, 0.15)
     natural = skin * np.array([0.88, 0.55, 0.56]) * (1 + 0.12 * (tone / 6))
-    lips = natural * (1 - rouge) + linear(((168, 62, 66), (176, 84, 80), (140, 44, 58))[rng.integers(3)]) * rouge
+    paint = linear(((168, 62, 66), (176, 84, 80), (140, 44, 58))[rng.integers(3)]) * (0.45 + 0.9 * skin.mean())
+    lips = natural * (1 - rouge) + paint * rouge
     iris = IRISES[rng.integers(0, 2) if tone > 2.6 else rng.integers(len(IRISES))]
     glasses = str(rng.choice(("round", "square", "half"))) if rng.random() < 0.16 + 0.2 * age else None
     frame = ((18, 18, 20), (60, 36, 24), (120, 116, 110), (34, 40, 60))[rng.integers(4)]
@@ -188,7 +188,9 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
     def ramp(low: float, high: float) -> np.ndarray:
         return np.clip((p[:, 1] - low) / (high - low), 0, 1)
 
-    p[:, 2] -= 0.10 * np.clip(p[:, 1] - 6.2, 0, 3.5) ** 2 * front  # the template's forehead ends too steeply
+    nose = _bump(p, (0, -1.4, 3.0), (1.5, 1.6, 2.2))  # the template's is large
+    p[:, 0] *= 1 - 0.10 * nose
+    p[:, 2] -= 0.30 * nose
     jaw = (1 - ramp(-8.0, -1.5)) * front
     p[:, 0] *= 1 + (0.035 * n[0] - 0.035 * f - 0.01) * jaw
     move(_bump(p, (0, -8.3, -0.5), (1.9, 1.5, 3)), z=0.28 * n[1] - 0.08 * f + 0.1, y=0.22 * n[2] + 0.1 * f)
@@ -224,7 +226,7 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
         d = p - centre
         tilt = (0.05 * n[27] + 0.015 * f) * sign
         p[:, 0] += near * (d[:, 0] * (size - 1) + sign * 0.13 * n[28])
-        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.10 * n[29] + 0.05 * f - 0.12 * age) + d[:, 0] * tilt)
+        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.10 * n[29] + 0.05 * f - 0.10 * age - 0.06) + d[:, 0] * tilt)
         p[:, 2] += near * 0.10 * n[30]
     move(_bump(p, (3.6, 5.2, 1.0), (2.2, 0.8, 2.5)), y=0.16 * n[31] + 0.08 * f)  # brows
     # the whole

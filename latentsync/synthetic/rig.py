@@ -12,6 +12,7 @@ from scipy.sparse.linalg import splu
 
 from .cage import (
     COLUMNS,
+    EYE_RADIUS,
     LOWER_LID,
     LOWER_LID_SKIN,
     LOWER_LIP,
@@ -23,9 +24,10 @@ from .cage import (
     UPPER_LIP,
     cage,
 )
+from .identity import Identity
+from .pose import Pose
 from .subdivide import edges_of
 
-EYE_RADIUS = 1.6  # of the eyeball's front, whose middle lies this far behind the lids
 JAW_AXIS = np.array([0.4, -8.3])  # y, z of the joint before the ears
 JAW_OPEN = 0.20  # radians at jaw = 1
 SHAPES = ("wide", "pucker", "upper", "tuck", "press", "smile", "brow")
@@ -155,3 +157,66 @@ def _smoothest(known: dict[int, tuple[float, float, float]], still: set[int]) ->
     right = -(system[free][:, fixed] @ field[fixed])
     field[free] = splu(system[free][:, free].tocsc()).solve(right)
     return field
+
+
+class Rig:
+    """One person's cage in motion."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._base = identity.vertices
+        self._eyes = identity.eyes
+        self._jaw_axis = JAW_AXIS
+
+    def cage_points(self, mouth: np.ndarray, pose: Pose) -> np.ndarray:
+        """The cage (n, 3) before the head turns; `mouth` (7,): jaw, wide, pucker, upper, tuck, press, tongue."""
+        jaw, wide, pucker, upper, tuck, press, _ = (float(v) for v in mouth)
+        closing = float(np.clip((press - 0.2) / 0.8, 0, 1))
+        strengths = np.array([wide, pucker, upper * (1 - closing), tuck, closing * press, pose.smile, pose.brow])
+        points = self._base + np.tensordot(strengths, shapes(), axes=1)
+        turned = self.with_jaw(points, jaw * (1 - 0.72 * closing))
+        weight = jaw_weights()[:, None]
+        points = points * (1 - weight) + turned * weight
+        self._close_lips(points, closing)
+        for side in (0, 1):
+            self._close_lids(points, side, pose)
+        return points
+
+    def with_jaw(self, points: np.ndarray, jaw: float) -> np.ndarray:
+        """Points (n, 3) that move wholly with the jaw; it turns about its joint and slides a little forward."""
+        angle = JAW_OPEN * jaw
+        y, z = points[:, 1] - JAW_AXIS[0], points[:, 2] - JAW_AXIS[1]
+        out = points.copy()
+        out[:, 1] = JAW_AXIS[0] + y * np.cos(angle) - z * np.sin(angle)
+        out[:, 2] = JAW_AXIS[1] + z * np.cos(angle) + y * np.sin(angle) + 0.25 * jaw
+        return out
+
+    def _close_lips(self, points: np.ndarray, closing: float) -> None:
+        """Bring the lips together by `closing`, and always where they would pass through each other."""
+        upper, lower = points[list(UPPER_LIP[3])], points[list(LOWER_LIP[3])]
+        gap = upper - lower
+        share = np.maximum(closing, gap[:, 1] < 0)[:, None]
+        upper_weight, lower_weight = lip_columns()
+        points += upper_weight @ (-0.38 * share * gap) + lower_weight @ (0.62 * share * gap)
+
+    def _close_lids(self, points: np.ndarray, side: int, pose: Pose) -> None:
+        """Draw the upper lid over the eye, along the eyeball; it also follows a glance up or down."""
+        margin, below, skin, crease, skin_below = lid_vertices(side)
+        open_gap = points[margin] - points[below]
+        drop = np.clip(pose.blink, 0, 1) * 1.0
+        follow = np.clip(-pose.gaze_y, -0.4, 0.6) * 0.55
+        share = np.clip(drop + follow * (1 - drop), -0.2, 1)
+        points[below[1:-1], 1] += 0.10 * drop * open_gap[1:-1, 1]
+        move = -(points[margin] - points[below]) * share
+        points[margin[1:-1]] += move[1:-1]
+        points[skin[1:-1]] += 0.80 * move[1:-1] + (0, -0.10 * drop, 0)
+        points[crease[1:-1]] += 0.25 * move[1:-1]
+        inside = cage().lids_inside[side]
+        points[inside[1:8]] += move[1:-1]
+        for row, lift in ((margin, 0.03), (skin, 0.14), (below, 0.03), (skin_below, 0.10)):
+            self._over_eyeball(points, row, side, lift)
+
+    def _over_eyeball(self, points: np.ndarray, row: np.ndarray, side: int, lift: float) -> None:
+        p = points[row]
+        d = p[:, :2] - self._eyes[side, :2]
+        inside = np.clip((EYE_RADIUS + lift) ** 2 - (d**2).sum(axis=1), 0, None)
+        points[row, 2] = np.maximum(p[:, 2], self._eyes[side, 2] + np.sqrt(inside))
