@@ -21,9 +21,9 @@ def torso(identity: Identity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # y, half width, half depth, z of the middle: collar, slope of the shoulders, arms, chest
     rows = np.array(
         [
-            *((-13.6, 5.5, 5.5, -8.6), (-15.2, 6.6, 6.3, -8.5), (-16.4, 8.6, 6.9, -8.4), (-17.6, 11.4, 7.5, -8.3)),
-            *((-18.8, 14.6, 8.2, -8.2), (-20.2, 17.4, 8.9, -8.1), (-22.2, 19.8, 9.6, -8.0), (-25.0, 21.3, 10.4, -7.8)),
-            *((-30.0, 22.2, 11.4, -7.4), (-38.0, 22.0, 12.0, -7.2), (-60.0, 21.0, 12.4, -7.0)),
+            *((-11.0, 5.7, 6.0, -8.6), (-12.4, 6.4, 6.6, -8.5), (-13.6, 8.4, 7.2, -8.4), (-14.8, 11.4, 7.8, -8.3)),
+            *((-16.0, 14.6, 8.4, -8.2), (-17.6, 17.4, 9.0, -8.1), (-19.6, 19.6, 9.7, -8.0), (-22.4, 21.1, 10.4, -7.8)),
+            *((-27.4, 22.0, 11.4, -7.4), (-36.0, 22.0, 12.0, -7.2), (-60.0, 21.0, 12.4, -7.0)),
         ]
     )
     steps = np.linspace(0, len(rows) - 1, 44)
@@ -34,12 +34,12 @@ def torso(identity: Identity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     squareness = np.clip((width - 7) / 12, 0, 1) * 0.18
     x = width * np.sign(sine) * np.abs(sine) ** (1 - squareness)
     zz = z + depth * np.sign(cosine) * np.abs(cosine) ** (1 - squareness)
-    slope = 1.3 * np.clip(cosine, 0, 1) * np.exp(-(((y + 15.5) / 2.5) ** 2))  # the collar dips in front
+    slope = 2.2 * np.clip(cosine, 0, 1) * np.exp(-(((y + 12.0) / 3.0) ** 2))  # the collar dips in front
     chest = f * 1.6 * np.exp(-(((np.abs(x) - 7.5) / 5.0) ** 2) - (((y + 36) / 6.0) ** 2)) * np.clip(cosine, 0, 1)
     points = np.stack(np.broadcast_arrays(x, y - slope, zz + chest), axis=-1).reshape(-1, 3)
     u = (points[:, 0] / CLOTH_CM + 0.5) * (CLOTH_SIDE - 1)
     v = (CLOTH_TOP - points[:, 1]) / CLOTH_CM * (CLOTH_SIDE - 1)
-    return points, grid(44, COLUMNS)[:, ::-1].copy(), np.stack([u, v], axis=1).astype(np.float32)
+    return points, grid(44, COLUMNS), np.stack([u, v], axis=1).astype(np.float32)
 
 
 def cloth(identity: Identity) -> np.ndarray:
@@ -103,7 +103,7 @@ def cloth(identity: Identity) -> np.ndarray:
 def ears(identity: Identity, rest: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Points (n, 3), triangles and relative occlusion (n,) of both ears; `rest` is the fine mesh at rest."""
     rng = np.random.default_rng([identity.seed, 0xEA2])
-    size, out = rng.uniform(0.9, 1.1), rng.uniform(0.32, 0.62)
+    size, out = rng.uniform(0.82, 1.0), rng.uniform(0.22, 0.48)
     rows, columns = 17, 41
     r = np.linspace(0, 1, rows)[:, None]
     turn = np.linspace(0, 2 * np.pi, columns)[None, :]

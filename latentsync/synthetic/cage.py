@@ -133,6 +133,15 @@ def _inside(p: np.ndarray) -> np.ndarray:
     return _smooth_min(_smooth_min(skull, jaw, 2.0), neck, 1.6)
 
 
+def skull_distance(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About how far outside the head points (n, 3) lie, centimetres, and the way out (n, 3)."""
+    distance = _inside(points)
+    step = 0.05
+    slope = np.stack([_inside(points + step * axis) - distance for axis in np.eye(3)], axis=1) / step
+    slope /= np.linalg.norm(slope, axis=1, keepdims=True) + 1e-9
+    return distance, slope
+
+
 def _smooth_min(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     h = np.clip(0.5 + 0.5 * (b - a) / width, 0, 1)
     return b + (a - b) * h - width * h * (1 - h)

@@ -15,8 +15,9 @@ from .canvas import Canvas
 from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .identity import Identity, person
 from .pose import FaceTruth, Pose
-from .raster import FAR, rasterise, shade, vertex_normals
-from .skin import paint, texture_coordinates
+from .hair import Strands, beard, brows, lashes, scalp_hair
+from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
+from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
 
 CAMERA = 85.0  # centimetres from the face
@@ -96,8 +97,17 @@ class TalkingHead:
         self._torso = body.astype(np.float32)
         self.torso = Part(body_triangles, cloth(self.identity), CLOTH, body_texels, np.ones(len(body), np.float32))
         self.ears = [
-            Part(t, plain(self.identity.skin * (1.0, 0.82, 0.80), 0.3), SKIN, np.zeros((len(p), 2), np.float32), shade_, True, points=p)
+            Part(t, plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3), SKIN, np.zeros((len(p), 2), np.float32), shade_, True, points=p)
             for p, t, shade_ in ears(self.identity, rest)
+        ]
+        normals = np.empty((len(rest), 3), np.float32)
+        vertex_normals(rest.astype(np.float32), triangles, normals)
+        mask = beard_mask(self.identity, rest, rest) * (1 - matrix @ lips)
+        self.strands: list[Strands] = [
+            *beard(self.identity, rest, normals, triangles, mask),
+            brows(self.identity, rest),
+            *scalp_hair(self.identity, rest, normals, triangles),
+            lashes(self.identity, rest),
         ]
         self._light_axes = _axes(self.identity.light[0])
 
@@ -114,7 +124,8 @@ class TalkingHead:
         jobs += [(part, self._turned(p, rotation)) for part, p in self._mouth_parts(mouth, rest)]
         jobs += [(part, self._turned(self._eye_points(i, pose), rotation)) for i, part in enumerate(self.eyes)]
         self._shade_lids(rest)
-        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow])
+        hairs = [self._strands(strands, points, rest, rotation, pose) for strands in self.strands]
+        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow], hairs)
         first = 0
         spans = []
         for part, p in jobs:
@@ -129,7 +140,34 @@ class TalkingHead:
                     *(canvas.colour, canvas.ids, start, screen, part.triangles, self._attributes(part, p)),
                     *(part.texture, moments, self.identity.light, part.material, box),
                 )
+        for strands, hair in zip(self.strands, hairs, strict=True):
+            self._draw_hair(canvas, strands, hair, pose, moments)
         return self._truth(points, pose)
+
+    def _strands(self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose) -> np.ndarray:
+        """The hairs (s, k, 3) float32 where they are now."""
+        offsets = strands.offsets
+        if strands.blinks is not None and pose.blink > 0:
+            offsets = offsets + np.float32(pose.blink) * (strands.blinks - offsets)
+        roots = np.einsum("sk,skc->sc", strands.weights, points[strands.roots])
+        hair = roots[:, None] + offsets @ rotation.T.astype(np.float32)
+        if strands.hangs:
+            still = np.einsum("sk,skc->sc", strands.weights, rest[strands.roots].astype(np.float32))[:, None] + offsets
+            share = np.clip((strands.hangs - still[..., 1:2]) / 10, 0, 0.9).astype(np.float32)
+            hair = hair * (1 - share) + still * share
+        return hair
+
+    def _draw_hair(self, canvas: Canvas, strands: Strands, hair: np.ndarray, pose: Pose, moments: np.ndarray) -> None:
+        flat = hair.reshape(-1, 3)
+        places = self._light_space(flat).reshape(hair.shape)
+        colours = np.empty_like(hair)
+        light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
+        screen = self._screen(flat, pose, canvas).reshape(hair.shape)
+        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
+        draw_strands(
+            *(canvas.colour, canvas.depth, screen, colours),
+            *(strands.thickness * np.float32(samples), strands.opacity, np.float32(0.12)),
+        )
 
     def _posed(self, mouth: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rest = np.asarray(surface()[0] @ self.rig.cage_points(np.asarray(mouth, np.float64), pose))
@@ -205,11 +243,13 @@ class TalkingHead:
         q[:, 1] = SHADOW_SIDE / 2 - q[:, 1] * scale
         return q
 
-    def _shadow(self, jobs) -> np.ndarray:
+    def _shadow(self, jobs: list[tuple[Part, np.ndarray]], hairs: list[np.ndarray]) -> np.ndarray:
         depth = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
         ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
         for part, points in jobs:
             rasterise(self._light_space(points), part.triangles, depth, ids, 0, part.two_sided)
+        for hair in hairs:
+            shadow_points(depth, self._light_space(hair[:, 1:].reshape(-1, 3)))
         depth -= np.float32(0.35)  # off the surface itself
         moments = np.dstack([depth, depth * depth])
         return cv2.blur(cv2.blur(moments, (5, 5)), (5, 5))

@@ -223,3 +223,118 @@ def shade(
             picture[y, x, 0] = tone(red * er + key_spec * light[1, 0] + fill_spec * light[3, 0] + sky * light[4, 0])
             picture[y, x, 1] = tone(green * eg + key_spec * light[1, 1] + fill_spec * light[3, 1] + sky * light[4, 1])
             picture[y, x, 2] = tone(blue * eb + key_spec * light[1, 2] + fill_spec * light[3, 2] + sky * light[4, 2])
+
+
+@njit(**JIT)
+def shadow_points(depth: np.ndarray, places: np.ndarray) -> None:
+    """Let points (n, 3) of the light's view stand in its way, 2 x 2 pixels each."""
+    side = depth.shape[0]
+    for i in range(places.shape[0]):
+        x, y = int(places[i, 0]), int(places[i, 1])
+        if x < 0 or y < 0 or x >= side - 1 or y >= side - 1:
+            continue
+        for v in range(y, y + 2):
+            for u in range(x, x + 2):
+                depth[v, u] = max(depth[v, u], places[i, 2])
+
+
+@njit(**JIT)
+def light_strands(
+    strands: np.ndarray,
+    places: np.ndarray,
+    base: np.ndarray,
+    occlusion: np.ndarray,
+    moments: np.ndarray,
+    light: np.ndarray,
+    colours: np.ndarray,
+) -> None:
+    """Fill `colours` (s, k, 3): hair as thin cylinders (Kajiya and Kay 1989) with a primary and a tinted highlight.
+
+    strands (s, k, 3) in centimetres, places (s, k, 3) in the shadow map, base (s, 3) linear colour, occlusion (s, k).
+    """
+    count, steps = strands.shape[0], strands.shape[1]
+    for s in range(count):
+        for k in range(steps):
+            i, j = max(k - 1, 0), min(k + 1, steps - 1)
+            tx, ty, tz = (
+                strands[s, j, 0] - strands[s, i, 0],
+                strands[s, j, 1] - strands[s, i, 1],
+                strands[s, j, 2] - strands[s, i, 2],
+            )
+            n = F(1) / math.sqrt(tx * tx + ty * ty + tz * tz + F(1e-12))
+            tx, ty, tz = tx * n, ty * n, tz * n
+            along = tx * light[0, 0] + ty * light[0, 1] + tz * light[0, 2]
+            across = math.sqrt(max(F(1) - along * along, F(0)))
+            hx, hy, hz = light[0, 0], light[0, 1], light[0, 2] + F(1)
+            n = F(1) / math.sqrt(hx * hx + hy * hy + hz * hz)
+            dot = (tx * hx + ty * hy + tz * hz) * n
+            bright = max(F(1) - dot * dot, F(0)) ** F(28)
+            dot += F(0.12)
+            tinted = max(F(1) - dot * dot, F(0)) ** F(9)
+            rim = tx * light[6, 0] + ty * light[6, 1] + tz * light[6, 2]
+            rim = max(F(1) - rim * rim, F(0)) ** F(6)
+            share = lit(moments, places[s, k, 0], places[s, k, 1], places[s, k, 2])
+            open_share = occlusion[s, k]
+            up = F(0.6) + F(0.4) * ty
+            for c in range(3):
+                colour = base[s, c]
+                diffuse = across * share * light[1, c] * F(0.75) + F(0.55) * light[3, c] * open_share
+                ambient = open_share * (up * light[4, c] + (F(1) - up) * light[5, c])
+                gloss = share * light[1, c] * (F(0.045) * bright + F(0.55) * colour * tinted)
+                gloss += open_share * rim * light[7, c] * (F(0.02) + F(0.5) * colour)
+                colours[s, k, c] = tone(colour * (diffuse + ambient) + gloss * open_share)
+
+
+@njit(**JIT)
+def draw_strands(
+    picture: np.ndarray,
+    depth: np.ndarray,
+    screen: np.ndarray,
+    colours: np.ndarray,
+    widths: np.ndarray,
+    opacity: np.ndarray,
+    lift: float,
+) -> None:
+    """Draw hairs (s, k, 3) of `screen` in front of what is nearer than `lift` centimetres behind them.
+
+    widths (s, k) in samples; a hair thinner than a sample is drawn one sample wide and fainter.
+    """
+    height, width = depth.shape
+    for s in range(screen.shape[0]):
+        for k in range(screen.shape[1] - 1):
+            x0, y0, z0 = screen[s, k, 0], screen[s, k, 1], screen[s, k, 2]
+            x1, y1, z1 = screen[s, k + 1, 0], screen[s, k + 1, 1], screen[s, k + 1, 2]
+            if max(x0, x1) < F(-4) or max(y0, y1) < F(-4) or min(x0, x1) > F(width + 4) or min(y0, y1) > F(height + 4):
+                continue
+            dx, dy = x1 - x0, y1 - y0
+            steep = abs(dy) > abs(dx)
+            if steep:
+                a0, b0, a1, b1, limit_a, limit_b = y0, x0, y1, x1, height, width
+            else:
+                a0, b0, a1, b1, limit_a, limit_b = x0, y0, x1, y1, width, height
+            span = a1 - a0
+            length = math.sqrt(dx * dx + dy * dy)
+            if length < F(1e-3):
+                continue
+            inverse = F(1) / span if abs(span) > F(1e-3) else F(0)
+            slant = abs(span) / length  # of the width across to the width along the minor axis
+            first, last = math.ceil(min(a0, a1)), math.ceil(max(a0, a1)) - 1
+            for a in range(max(first, 0), min(last, limit_a - 1) + 1):
+                t = min(max((F(a) - a0) * inverse, F(0)), F(1))
+                b = b0 + (b1 - b0) * t
+                z = z0 + (z1 - z0) * t + lift
+                w = widths[s, k] * (F(1) - t) + widths[s, k + 1] * t
+                strength = opacity[s] * min(w, F(1))
+                reach = F(0.5) * max(w, F(1)) / max(slant, F(0.5))
+                for c in range(max(math.ceil(b - reach - F(0.5)), 0), min(math.floor(b + reach + F(0.5)), limit_b - 1) + 1):
+                    cover = min(min(F(c) + F(0.5), b + reach) - max(F(c) - F(0.5), b - reach), F(1)) * strength
+                    if cover <= F(0):
+                        continue
+                    y, x = (a, c) if steep else (c, a)
+                    if z < depth[y, x]:
+                        continue
+                    for channel in range(3):
+                        colour = colours[s, k, channel] * (F(1) - t) + colours[s, k + 1, channel] * t
+                        picture[y, x, channel] += cover * (colour - picture[y, x, channel])
+                    if cover > F(0.55):
+                        depth[y, x] = z - lift

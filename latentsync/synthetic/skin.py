@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from .hair import hairline
 from .identity import Identity
 from .raster import FAR, rasterise
 
@@ -110,12 +111,17 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, lip_mas
         nostril = face[[[20, 60, 238], [250, 290, 458]][left]].mean(axis=0)
         tint(painter.spot(nostril, (0.36, 0.22, 0.5)), (0.10, 0.05, 0.05), 1.25)
     tint(painter.spot((0, 8.2, 0.5), (5, 1.6, 6)), (0.97, 0.95, 0.90), 0.6)
-    beard_zone = beard_mask(identity, painter, face)
+    has_skin = (painter.xyz != 0).any(axis=2)
+    beard_zone = beard_mask(identity, painter.xyz, face) * has_skin
     if identity.beard != "none":
         # Hair under the skin: seen before it is felt.
         shadow = np.clip(beard_zone * (0.75 + 0.15 * grain), 0, 1)
         tint(shadow, tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.55 * identity.beard_density)
     _spots(identity, rng, painter, colour)
+    scalp = np.clip((hairline(painter.xyz.reshape(-1, 3), identity).reshape(HEIGHT, WIDTH) + 0.4 * middle) / 0.9, 0, 1) * has_skin
+    if identity.hair_style not in ("covered", "bald"):
+        weight = (0.9 * scalp)[..., None]
+        colour = colour * (1 - weight) + identity.hair.astype(np.float32) * 0.6 * (1 + 0.2 * grain)[..., None] * weight
     relief = 0.004 * fine + 0.008 * cv2.GaussianBlur(grain, (0, 0), 0.8)
     pores = painter.spot(face[4], (2.6, 2.6, 3)) + 0.4
     relief = relief * np.clip(pores, 0, 1)
@@ -145,13 +151,13 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, lip_mas
     return np.ascontiguousarray(np.concatenate(layers, axis=2), dtype=np.float32)
 
 
-def beard_mask(identity: Identity, painter: Painter, face: np.ndarray) -> np.ndarray:
-    """Where beard grows, (HEIGHT, WIDTH) 0 ... 1, for the identity's style."""
-    x, y, z = np.abs(painter.xyz[..., 0]), painter.xyz[..., 1], painter.xyz[..., 2]
+def beard_mask(identity: Identity, points: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Where beard grows at points (..., 3) at rest, 0 ... 1, for the identity's style; `face` is the fine mesh."""
+    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
     mouth, nose, chin = face[13, 1], face[2, 1], face[152, 1]
     curve = mouth + 0.4 + 0.02 * x**2 - 0.9 * np.exp(-((x / 2.0) ** 2))  # the cheek's edge, lower beside the mouth
     jaw = _step((curve - y) / 1.2) * _step((y - (chin - 3.2)) / 1.6) * (z > -9.0) * _step((8.2 - x) / 1.0)
-    side = _step((x - 5.6) / 0.8) * _step((y - mouth + 1) / 2) * _step((3.2 - y) / 1.5) * (z > -7.5)  # sideburns
+    side = _step((-4.4 - z) / 0.9) * _step((y - mouth + 1) / 2) * _step((3.2 - y) / 1.5) * (z > -7.6)  # sideburns
     lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.12) / 0.36) ** 2)) * _step((face[291, 0] + 0.7 - x) / 0.7)
     chin_patch = np.exp(-0.5 * ((x / 1.5) ** 2 + ((y - (chin + 1.0)) / 1.3) ** 2))
     zones = {
@@ -161,8 +167,7 @@ def beard_mask(identity: Identity, painter: Painter, face: np.ndarray) -> np.nda
         "goatee": np.maximum(chin_patch, lip),
         "full": np.maximum.reduce([jaw, side, lip]),
     }
-    has_skin = (painter.xyz != 0).any(axis=2)
-    return np.clip(zones[identity.beard], 0, 1).astype(np.float32) * has_skin
+    return np.clip(zones[identity.beard], 0, 1).astype(np.float32)
 
 
 def _step(x: np.ndarray) -> np.ndarray:
