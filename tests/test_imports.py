@@ -14,7 +14,7 @@ LAYERS = [
     {"types", "errors", "files", "options", ""},
     {"config", "schema"},
     {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist"},
-    {"data", "losses", "metrics", "pipelines", "train"},
+    {"data", "losses", "metrics", "pipelines", "synthetic", "train"},
     {"build"},
 ]
 ALLOWED = {
