@@ -46,13 +46,15 @@ def shapes() -> np.ndarray:
             for j, vertex in enumerate(row):
                 x, y, z = vertices[vertex]
                 line = vertices[UPPER_LIP[3][j]][1]
-                rows[0][vertex] = (0.55 * s[j], 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
-                forward = 0.75 + 0.35 * middle[j] + 0.15 * np.sin(np.pi * min(ring, 2) / 2)
-                rows[1][vertex] = (-0.28 * x, 0.10 * sign * outer + 0.16 * (y - line), forward)
+                rows[0][vertex] = (0.45 * s[j], 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
+                forward = 0.50 + 0.30 * middle[j] + 0.12 * np.sin(np.pi * min(ring, 2) / 2)
+                apart = sign * (0.14 if sign > 0 else 0.26) * middle[j]
+                rows[1][vertex] = (-0.16 * x, apart + 0.04 * (y - line), forward)
                 raised = (0.34 - 0.04 * outer) * (0.35 + 0.65 * middle[j]) if sign > 0 else 0.0
                 rows[2][vertex] = (0.0, raised, 0.06 if raised else 0.0)
-                tucked = (0.35 + 0.65 * middle[j]) * (sign < 0)
-                rows[3][vertex] = (0.0, (0.42 - 0.16 * outer) * tucked, -(0.75 - 0.55 * outer) * tucked)
+                tucked = 0.35 + 0.65 * middle[j]
+                in_and_up = (0.12 - 0.04 * outer, -(0.55 - 0.40 * outer)) if sign < 0 else (0.20, 0.05)
+                rows[3][vertex] = (0.0, in_and_up[0] * tucked, in_and_up[1] * tucked)
                 rows[4][vertex] = (0.0, 0.30 * (line - y), -0.16 * (1 - 0.6 * outer) * (0.4 + 0.6 * middle[j]))
                 rows[5][vertex] = (0.50 * s[j] ** 3, 0.55 * s[j] ** 2 - 0.05, -0.35 * s[j] ** 2)
     for index in (105, 66, 107, 63, 70, 52, 65, 55, 53, 46, 334, 296, 336, 293, 300, 282, 295, 285, 283, 276):
