@@ -29,7 +29,7 @@ from .pose import Pose
 from .subdivide import edges_of
 
 JAW_AXIS = np.array([0.4, -8.3])  # y, z of the joint before the ears
-JAW_OPEN = 0.20  # radians at jaw = 1
+JAW_OPEN = 0.23  # radians at jaw = 1
 SHAPES = ("wide", "pucker", "upper", "tuck", "press", "smile", "brow")
 
 
