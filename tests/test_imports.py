@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Packages from the ground up; a module imports from lower rows, and from its own row only where ALLOWED says so.
 LAYERS = [
-    {"types", "errors", "files", "options", ""},
+    {"types", "errors", "files", "options", "workers", ""},
     {"config", "schema"},
     {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist"},
-    {"data", "losses", "metrics", "pipelines", "train"},
+    {"data", "losses", "metrics", "pipelines", "synthetic", "train"},
     {"build"},
 ]
 ALLOWED = {
