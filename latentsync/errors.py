@@ -23,3 +23,7 @@ class ConfigError(LatentSyncError):
 
 class MemoryLimitError(LatentSyncError):
     """The device has too little memory for the chosen settings."""
+
+
+class SpeechError(LatentSyncError):
+    """Speech cannot be synthesised here."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-from latentsync.errors import MediaError
+from latentsync.errors import MediaError, SpeechError
 from scripts.setup_env import (
     CHECKPOINTS,
     RELEASES,
@@ -147,6 +147,16 @@ def check_mediapipe(folder: Path | None = None) -> Finding:
     return Finding("MediaPipe", "ok", "with its models")
 
 
+def check_speech() -> Finding:
+    """Only synthetic heads speak, so absence is a note."""
+    from latentsync.synthetic.espeak import find_library
+
+    try:
+        return Finding("speech", "ok", f"synthesised by {find_library().path}")
+    except SpeechError as error:
+        return Finding("speech", "note", str(error))
+
+
 def check_checkpoints(folder: Path = CHECKPOINTS, *, verify: bool = False) -> Iterator[Finding]:
     """Each official file against its record.
 
@@ -190,6 +200,7 @@ def check_all(*, verify: bool = False) -> Iterator[Finding]:
     yield from check_ffmpeg()
     yield check_opencv()
     yield check_mediapipe()
+    yield check_speech()
     yield from check_checkpoints(verify=verify)
 
 

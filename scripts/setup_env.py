@@ -31,6 +31,7 @@ TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
 TORCH_INDEX = "https://download.pytorch.org/whl"
 DEFAULT_INDEX_BUILD = {"Linux": "cu130", "Windows": "cpu"}  # what pip's default index carries as torch 2.11.0
 RELEASES = ("1.6", "1.5")
+OPTIONAL = {"espeakng-loader": "0.2.4"}  # speech for synthetic heads; not on every platform, and nothing else needs it
 
 # The imports that fail when system libraries are missing or when parts of the torch family do not match.
 IMPORT_CHECK = "import torch, torchvision, torchaudio, cv2, mediapipe; torch.ops.torchvision.nms"
@@ -395,6 +396,20 @@ def install(python: Interpreter, build: str, system: str, *, verbose: bool) -> N
     write_stamp(python, {**fingerprint(build), "index": index}, "requirements.txt")
 
 
+def install_optional(python: Interpreter, *, verbose: bool) -> None:
+    """What is nice to have. A failure costs one line, and the next run that may use the network tries again."""
+    missing = {name: version for name, version in OPTIONAL.items() if python.packages.get(name) != version}
+    if not missing:
+        return
+    wanted = specifiers(missing)
+    try:
+        pip(python, "install", "--no-deps", "--retries", "1", "--timeout", "10", *wanted, verbose=verbose)
+    except SetupError:
+        say(f"optional: {' '.join(wanted)} was not installed: synthetic speech needs it, nothing else does")
+    else:
+        say(f"optional: {' '.join(wanted)}")
+
+
 def install_tests(python: Interpreter, *, verbose: bool) -> None:
     """What tests/run.sh needs besides."""
     stamp = read_json(python.prefix / STAMP)
@@ -706,6 +721,8 @@ def prepare(arguments: argparse.Namespace, system: str) -> tuple[Interpreter, bo
         complete = False  # the index of this build could not be reached then
     if not complete:
         install(python, build, system, verbose=arguments.verbose)
+    if not (arguments.quick and complete):
+        install_optional(python, verbose=arguments.verbose)
     if arguments.tests:
         install_tests(python, verbose=arguments.verbose)
     return python, complete

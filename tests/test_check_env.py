@@ -7,6 +7,7 @@ import pytest
 
 from latentsync.errors import MediaError
 from latentsync.media import ffmpeg
+from latentsync.synthetic import espeak
 from scripts import check_env
 from scripts.check_env import Finding, Torch, check_checkpoints, check_mediapipe, check_python, check_torch
 from scripts.setup_env import Gpu, Record, official_files, record_path, write_json
@@ -89,6 +90,14 @@ def test_mediapipe_without_models_is_fatal(tmp_path):
         file.parent.mkdir(parents=True)
         file.touch()
     assert check_mediapipe(tmp_path).state == "ok"
+
+
+def test_missing_speech_is_a_note_with_its_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv(espeak.VARIABLE, str(tmp_path / "absent.so"))
+    finding = check_env.check_speech()
+    assert finding.state == "note" and espeak.VARIABLE in finding.detail
+    (tmp_path / "absent.so").touch()
+    assert check_env.check_speech().state == "ok"
 
 
 def test_absent_weights_are_notes(tmp_path):

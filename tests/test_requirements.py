@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import setup_env
 from scripts.setup_env import TORCH_FAMILY, read_pins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +23,7 @@ DISTRIBUTIONS = {  # import name -> distribution, where they differ
     "whisper": "openai-whisper",
     "yaml": "pyyaml",
 }
-OPTIONAL = {"onnxruntime"}  # imported where used, with a message naming the install command
+OPTIONAL = {"onnxruntime", "espeakng_loader"}  # imported where used, with a message naming the install command
 
 
 def pip_settings() -> dict[str, list[str]]:
@@ -105,6 +106,7 @@ def test_every_requirement_is_pinned():
 
 def test_pins_that_belong_together():
     pins = read_pins((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    assert setup_env.OPTIONAL.items() <= read_pins((ROOT / "tests" / "requirements.txt").read_text()).items()
     assert all(name in pins for name in TORCH_FAMILY)
     assert pins["opencv-python"] == pins["opencv-contrib-python"]
     assert pins["torch"] == pins["torchaudio"]

@@ -217,6 +217,39 @@ def test_interrupted_install_leaves_no_stamp(monkeypatch, tmp_path):
     assert not (tmp_path / setup_env.STAMP).exists()
 
 
+def test_optional_package_that_does_not_install_costs_one_line(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise SetupError("lines\nof pip output")
+
+    monkeypatch.setattr(setup_env, "pip", refuse)
+    setup_env.install_optional(interpreter(3, 11, 2), verbose=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "espeakng-loader==0.2.4 was not installed" in line
+
+
+def test_optional_package_that_is_there_is_left_alone(pip_calls):
+    setup_env.install_optional(interpreter(3, 11, 2, packages=setup_env.OPTIONAL), verbose=False)
+    assert pip_calls == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "complete", "added"),
+    [([], True, True), ([], False, True), (["--quick"], False, True), (["--quick"], True, False)],
+)
+def test_environment_made_before_gets_the_optional_packages(monkeypatch, tmp_path, pip_calls, flags, complete, added):
+    python = Interpreter((3, 11, 2), Path(sys.executable), tmp_path, True, {"torch": "2.11.0"})
+    stamp = {**setup_env.fingerprint("cpu"), "index": "default", "packages": {"torch": "2.11.0"} if complete else {}}
+    (tmp_path / setup_env.STAMP).write_text(json.dumps(stamp))
+    monkeypatch.setattr(setup_env, "open_environment", lambda *_: python)
+    monkeypatch.setattr(setup_env, "find_gpu", lambda: None)
+    monkeypatch.setattr(setup_env, "choose_build", lambda *_, **__: "cpu")
+    monkeypatch.setattr(setup_env, "torch_index", lambda *_: None)
+    monkeypatch.setattr(setup_env, "check_imports", lambda *_, **__: None)
+    monkeypatch.setattr(setup_env, "write_stamp", lambda *_: None)
+    assert setup_env.prepare(setup_env.parse(flags), "Linux") == (python, complete)
+    assert any("espeakng-loader==0.2.4" in call for call in pip_calls) == added
+
+
 # --- System libraries
 
 
