@@ -99,7 +99,7 @@ def test_seeds_of_faces_sentences_and_voices_are_independent():
     assert differs() == (False, False, False)
     assert differs(identities=(4,)) == (True, False, False)
     assert differs(voices=(4,)) == (False, False, True)
-    picture, text, voice = differs(sentences=(4,))
+    _, text, voice = differs(sentences=(4,))
     assert (text, voice) == (True, False)
 
 
