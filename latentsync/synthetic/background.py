@@ -376,7 +376,7 @@ def _room(stage: Stage) -> None:
         kinds[0 if side < 0 else -1] = "lamp"
     day = _side_light_from(stage, side, rng.uniform(1.3, 2.2) if window and not evening else 1.15)
     tint = WARM if evening else (DAYLIGHT if window else NEUTRAL)
-    light = day * (tint * (0.32 if evening else 0.72))
+    light = day * (tint * (0.42 if evening else 0.72))
 
     solid = [_footprint(kind, x0, x1, floor) for kind, (x0, x1) in zip(kinds, slots, strict=True)]
     wall[..., :3] *= _soft_shadow(stage, [points for points in solid if points is not None], 0.06, 0.35)
