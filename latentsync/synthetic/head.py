@@ -1,0 +1,325 @@
+"""A person that can be drawn: mesh, textures and light of an identity, posed and rendered without GPU."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from scipy import sparse
+
+from . import rig
+from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
+from .body import cloth, ears, torso
+from .canvas import Canvas
+from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
+from .identity import Identity, person
+from .pose import FaceTruth, Pose
+from .hair import Strands, beard, brows, lashes, scalp_hair
+from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
+from .skin import beard_mask, paint, texture_coordinates
+from .subdivide import subdivide
+
+CAMERA = 85.0  # centimetres from the face
+PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
+SHADOW_SIDE = 288  # pixels of the shadow map
+SHADOW_CM = 46.0  # its width
+LEVELS = 2
+SKIN = np.array([0.50, 0.28, 0.20, 0.55, 22.0, 1.0, 0, 0], np.float32)
+EYE = np.array([0.25, 0.18, 0.15, 1.2, 380.0, 0.0, 0, 0], np.float32)
+CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
+TEETH = np.array([0.30, 0.25, 0.22, 0.5, 40.0, 0.0, 0, 0], np.float32)
+
+
+@dataclass
+class Part:
+    """One mesh of a head; attributes as raster.shade takes them."""
+
+    triangles: np.ndarray
+    texture: np.ndarray
+    material: np.ndarray
+    coordinates: np.ndarray  # (n, 2) float32 texels
+    occlusion: np.ndarray  # (n,) float32
+    two_sided: bool = False
+    casts_shadow: bool = True
+    points: np.ndarray | None = field(default=None)  # (n, 3) at rest, for parts that only turn with the head
+
+
+@lru_cache
+def surface() -> tuple[sparse.csr_matrix, np.ndarray]:
+    """The subdivision matrix of the cage and the fine triangles."""
+    control = cage()
+    return subdivide(control.triangles, len(control.vertices), control.creases, LEVELS)
+
+
+@lru_cache
+def _neck() -> np.ndarray:
+    """How far each fine vertex (m,) turns with the head, 1 ... 0 at the neck's base."""
+    control = cage()
+    weight = np.ones(len(control.vertices))
+    rings = np.arange(len(control.skull))
+    weight[control.skull] = np.clip((len(rings) - 1 - rings) / 5, 0, 1)[:, None]
+    return np.asarray(surface()[0] @ weight, np.float32)
+
+
+class TalkingHead:
+    """A person of a seed. Not for several threads at once: buffers are reused between frames."""
+
+    def __init__(self, seed: int) -> None:
+        self.identity: Identity = person(seed)
+        self.rig = rig.Rig(self.identity)
+        matrix, triangles = surface()
+        rest = np.asarray(matrix @ self.rig.cage_points(np.zeros(7), Pose(0, 0, 1)))
+        lips, rims = np.zeros((2, len(cage().vertices)))
+        lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
+        lips[cage().mouth_inside] = 1
+        for side in (0, 1):
+            rims[eye_ring(side, cage().mirror)] = 1
+            rims[cage().lids_inside[side]] = 1
+        texture = paint(self.identity, rest, triangles, matrix @ lips, matrix @ rims)
+        ones = np.ones(len(rest), np.float32)
+        self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
+        self._normals = {}
+        self.skin.occlusion = occlusion(rest.astype(np.float32), triangles, [])
+        sphere, sphere_triangles, coordinates = eyeball_mesh()
+        eye_texture = eyeball_texture(self.identity)
+        self._sphere = sphere
+        self.eyes = [
+            Part(sphere_triangles, eye_texture, EYE, coordinates, np.ones(len(sphere), np.float32), casts_shadow=False)
+            for _ in (0, 1)
+        ]
+        self.mouth = mouth_parts(self.identity, rest[[13, 14]].mean(axis=0))
+        self.mouth_meshes = [
+            Part(m.triangles, m.texture, TEETH, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
+            for m in self.mouth
+        ]
+        body, body_triangles, body_texels = torso(self.identity)
+        self._torso = body.astype(np.float32)
+        self.torso = Part(body_triangles, cloth(self.identity), CLOTH, body_texels, np.ones(len(body), np.float32))
+        self.ears = [
+            Part(t, plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3), SKIN, np.zeros((len(p), 2), np.float32), shade_, True, points=p)
+            for p, t, shade_ in ears(self.identity, rest)
+        ]
+        normals = np.empty((len(rest), 3), np.float32)
+        vertex_normals(rest.astype(np.float32), triangles, normals)
+        mask = beard_mask(self.identity, rest, rest) * (1 - matrix @ lips)
+        self.strands: list[Strands] = [
+            *beard(self.identity, rest, normals, triangles, mask),
+            brows(self.identity, rest),
+            *scalp_hair(self.identity, rest, normals, triangles),
+            lashes(self.identity, rest),
+        ]
+        self._light_axes = _axes(self.identity.light[0])
+
+    def truth(self, mouth: np.ndarray, pose: Pose) -> FaceTruth:
+        """What a drawing would show: `mouth` (7,) in the order of mouth.PARAMETERS."""
+        return self._truth(self._posed(mouth, pose)[0], pose)
+
+    def draw(self, canvas: Canvas, mouth: np.ndarray, pose: Pose) -> FaceTruth:
+        """Draw the person over what `canvas` shows."""
+        points, rest, rotation = self._posed(mouth, pose)
+        canvas.ids.fill(-1)
+        jobs = [(self.skin, points), (self.torso, self._torso)]
+        jobs += [(part, self._turned(part.points, rotation)) for part in self.ears]
+        jobs += [(part, self._turned(p, rotation)) for part, p in self._mouth_parts(mouth, rest)]
+        jobs += [(part, self._turned(self._eye_points(i, pose), rotation)) for i, part in enumerate(self.eyes)]
+        self._shade_lids(rest)
+        hairs = [self._strands(strands, points, rest, rotation, pose) for strands in self.strands]
+        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow], hairs)
+        first = 0
+        spans = []
+        for part, p in jobs:
+            screen = self._screen(p, pose, canvas)
+            rasterise(screen, part.triangles, canvas.depth, canvas.ids, first, part.two_sided)
+            spans.append((first, screen))
+            first += len(part.triangles)
+        for (part, p), (start, screen) in zip(jobs, spans, strict=True):
+            box = _bounds(screen, canvas.ids.shape)
+            if box[0] < box[2] and box[1] < box[3]:
+                shade(
+                    *(canvas.colour, canvas.ids, start, screen, part.triangles, self._attributes(part, p)),
+                    *(part.texture, moments, self.identity.light, part.material, box),
+                )
+        for strands, hair in zip(self.strands, hairs, strict=True):
+            self._draw_hair(canvas, strands, hair, pose, moments)
+        return self._truth(points, pose)
+
+    def _strands(self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose) -> np.ndarray:
+        """The hairs (s, k, 3) float32 where they are now."""
+        offsets = strands.offsets
+        if strands.blinks is not None and pose.blink > 0:
+            offsets = offsets + np.float32(pose.blink) * (strands.blinks - offsets)
+        roots = np.einsum("sk,skc->sc", strands.weights, points[strands.roots])
+        hair = roots[:, None] + offsets @ rotation.T.astype(np.float32)
+        if strands.hangs:
+            still = np.einsum("sk,skc->sc", strands.weights, rest[strands.roots].astype(np.float32))[:, None] + offsets
+            share = np.clip((strands.hangs - still[..., 1:2]) / 10, 0, 0.9).astype(np.float32)
+            hair = hair * (1 - share) + still * share
+        return hair
+
+    def _draw_hair(self, canvas: Canvas, strands: Strands, hair: np.ndarray, pose: Pose, moments: np.ndarray) -> None:
+        flat = hair.reshape(-1, 3)
+        places = self._light_space(flat).reshape(hair.shape)
+        colours = np.empty_like(hair)
+        light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
+        screen = self._screen(flat, pose, canvas).reshape(hair.shape)
+        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
+        draw_strands(
+            *(canvas.colour, canvas.depth, screen, colours),
+            *(strands.thickness * np.float32(samples), strands.opacity, np.float32(0.12)),
+        )
+
+    def _posed(self, mouth: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rest = np.asarray(surface()[0] @ self.rig.cage_points(np.asarray(mouth, np.float64), pose))
+        rotation = _rotation(pose)
+        turned = self._turned(rest, rotation)
+        weight = _neck()[:, None]
+        return (turned * weight + rest * (1 - weight)).astype(np.float32), rest, rotation
+
+    @staticmethod
+    def _turned(points: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        return ((points - PIVOT) @ rotation.T + PIVOT).astype(np.float32)
+
+    def _eye_points(self, side: int, pose: Pose) -> np.ndarray:
+        converge = (-0.03, 0.03)[side]
+        gaze = _rotation(Pose(0, 0, 1, yaw=pose.gaze_x - converge, pitch=pose.gaze_y))
+        return self._sphere @ gaze.T * (EYE_RADIUS * (1 - 0.06 * pose.blink)) + self.identity.eyes[side]
+
+    def _mouth_parts(self, mouth: np.ndarray, rest: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
+        """What lies behind the lips, lit by what the opening lets in; nothing while they are closed."""
+        ring = rest[mouth_ring()]
+        gap = float(np.linalg.norm(ring[5] - ring[15]))
+        if gap < 0.01:
+            return
+        light = np.clip(0.25 + 0.5 * gap, 0, 0.85)
+        closing = np.clip((mouth[5] - 0.2) / 0.8, 0, 1)
+        for mesh, part in zip(self.mouth, self.mouth_meshes, strict=True):
+            part.occlusion[:] = light * mesh.occlusion
+            points = self.rig.with_jaw(mesh.points, float(mouth[0] * (1 - 0.72 * closing)) * mesh.jaw)
+            if mesh.tongue:
+                points = points + np.array([0, 0.75, 0.55]) * float(mouth[6]) * mesh.tongue
+            yield part, points
+
+    def _shade_lids(self, rest: np.ndarray) -> None:
+        for side, part in enumerate(self.eyes):
+            ring = rest[eye_ring(side, cage().mirror)]
+            top, bottom = ring[4, 1], ring[12, 1]
+            y = self._sphere[:, 1] * EYE_RADIUS + self.identity.eyes[side][1]
+            x = np.abs(self._sphere[:, 0])
+            shade_of_lid = np.clip((top - y) / 0.42, 0, 1)
+            part.occlusion[:] = (0.35 + 0.65 * shade_of_lid) * np.clip(0.75 + (y - bottom) / 0.8, 0.75, 1) * (1 - 0.35 * x**2)
+
+    def _screen(self, points: np.ndarray, pose: Pose, canvas: Canvas | None) -> np.ndarray:
+        """Samples of the canvas (or frame pixels, without one) and depth, (n, 3) float32."""
+        frame = _to_frame(points, pose)
+        if canvas is None:
+            return frame
+        matrix = canvas.to_samples
+        frame[:, :2] = frame[:, :2] @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
+        return frame
+
+    def _truth(self, points: np.ndarray, pose: Pose) -> FaceTruth:
+        frame = _to_frame(points, pose)[:, :2]
+
+        def distance(a: int, b: int) -> float:
+            return float(np.linalg.norm(frame[a] - frame[b]))
+
+        return FaceTruth(frame[:468].copy(), distance(13, 14), distance(61, 291), (distance(159, 145) + distance(386, 374)) / 2)
+
+    def _attributes(self, part: Part, points: np.ndarray) -> np.ndarray:
+        out = np.empty((len(points), 9), np.float32)
+        normals = np.empty_like(points)
+        vertex_normals(points, part.triangles, normals)
+        out[:, :3] = normals
+        out[:, 3:5] = part.coordinates
+        out[:, 5] = part.occlusion
+        out[:, 6:] = self._light_space(points)
+        return out
+
+    def _light_space(self, points: np.ndarray) -> np.ndarray:
+        q = (points - np.array([0, -1, -6], np.float32)) @ self._light_axes.T
+        scale = np.float32(SHADOW_SIDE / SHADOW_CM)
+        q[:, 0] = q[:, 0] * scale + SHADOW_SIDE / 2
+        q[:, 1] = SHADOW_SIDE / 2 - q[:, 1] * scale
+        return q
+
+    def _shadow(self, jobs: list[tuple[Part, np.ndarray]], hairs: list[np.ndarray]) -> np.ndarray:
+        depth = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
+        for part, points in jobs:
+            rasterise(self._light_space(points), part.triangles, depth, ids, 0, part.two_sided)
+        for hair in hairs:
+            shadow_points(depth, self._light_space(hair[:, 1:].reshape(-1, 3)))
+        depth -= np.float32(0.35)  # off the surface itself
+        moments = np.dstack([depth, depth * depth])
+        return cv2.blur(cv2.blur(moments, (5, 5)), (5, 5))
+
+
+def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 48) -> np.ndarray:
+    """How open to the room each point (n,) is, 0 ... 1: the share of directions in which nothing is in the way.
+
+    `others` are (points, triangles) of further meshes that stand in the light.
+    """
+    side, width = 176, 44.0
+    normals = np.empty_like(points)
+    vertex_normals(points, triangles, normals)
+    open_share, total = np.zeros(len(points), np.float32), np.zeros(len(points), np.float32)
+    k = np.arange(directions) + 0.5
+    height = 1 - 1.5 * k / directions  # more from above: little light comes from the floor
+    turn = np.pi * (1 + 5**0.5) * k
+    radius = np.sqrt(1 - height**2)
+    for d in np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=1).astype(np.float32):
+        axes = _axes(d)
+        depth = np.full((side, side), FAR, np.float32)
+        ids = np.empty((side, side), np.int32)
+
+        def place(p: np.ndarray, axes: np.ndarray = axes) -> np.ndarray:
+            q = (p - np.array([0, -1, -6], np.float32)) @ axes.T
+            q[:, 0] = q[:, 0] * (side / width) + side / 2
+            q[:, 1] = side / 2 - q[:, 1] * (side / width)
+            return q
+
+        own = place(points)
+        rasterise(own, triangles, depth, ids, 0, True)
+        for p, t in others:
+            rasterise(place(p), t, depth, ids, 0, True)
+        facing = np.clip(normals @ d, 0, 1)
+        j = np.clip(np.round(own[:, 0]).astype(int), 0, side - 1)
+        i = np.clip(np.round(own[:, 1]).astype(int), 0, side - 1)
+        seen = np.clip((own[:, 2] + 0.7 - depth[i, j]) / 0.35, 0, 1)
+        open_share += facing * seen
+        total += facing
+    return np.clip(open_share / np.maximum(total, 1e-3), 0.05, 1).astype(np.float32)
+
+
+def _axes(direction: np.ndarray) -> np.ndarray:
+    """A right-handed frame (3, 3) float32 whose third row points along `direction`."""
+    z = direction / np.linalg.norm(direction)
+    x = np.cross((0, 1, 0), z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z]).astype(np.float32)
+
+
+def _rotation(pose: Pose) -> np.ndarray:
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (pose.yaw, pose.pitch, pose.roll) for f in (np.cos, np.sin))
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+    return roll @ pitch @ yaw
+
+
+def _to_frame(points: np.ndarray, pose: Pose) -> np.ndarray:
+    """Frame pixels and depth (n, 3) float32 of points in centimetres."""
+    scale = pose.size / FACE_HEIGHT * CAMERA / (CAMERA - points[:, 2])
+    out = np.empty((len(points), 3), np.float32)
+    out[:, 0] = pose.x + points[:, 0] * scale
+    out[:, 1] = pose.y - points[:, 1] * scale
+    out[:, 2] = points[:, 2]
+    return out
+
+
+def _bounds(screen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    low, high = screen[:, :2].min(axis=0), screen[:, :2].max(axis=0)
+    x0, y0 = np.maximum(np.floor(low), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(high) + 1, (shape[1], shape[0])).astype(int)
+    return np.array([x0, y0, x1, y1], np.int32)
