@@ -36,7 +36,8 @@ from latentsync.synthetic.fidelity import (
 )
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
-from latentsync.synthetic.speech import Phoneme, Speech, Voice, is_available
+from latentsync.synthetic.speech import SAMPLE_RATE as VOICE_RATE
+from latentsync.synthetic.speech import SILENCE, Phoneme, Speech, Voice, is_available, random_speech
 from latentsync.synthetic.studio import Studio, real_studio
 
 STRONG = 2.2  # the amplitude of strong poses, as in make_talking_heads
@@ -97,7 +98,7 @@ def draw_people(args: argparse.Namespace) -> list[Observed]:
     studio = real_studio()
     if not is_available():
         print("espeak-ng is not installed: the mouths babble", file=sys.stderr)
-        studio = replace(studio, talk=babble)
+    studio = replace(studio, talk=talk)
     clips = []
     with MediaPipeDetector() as detector:
         for i in range(args.identities):
@@ -114,15 +115,24 @@ def draw_people(args: argparse.Namespace) -> list[Observed]:
     return clips
 
 
+def talk(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
+    """Sentences; syllables where nobody can speak or no sentence is short enough."""
+    if is_available():
+        said = random_speech(rng, voice, duration_s)
+        if any(phoneme.symbol != SILENCE for phoneme in said.phonemes):
+            return said
+    return babble(rng, voice, duration_s)
+
+
 def babble(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
-    """Syllables without sound, for machines that cannot speak."""
+    """Syllables without sound."""
     phonemes, time_s = [], 0.0
     while time_s < duration_s:
         for letters, length_s in (("pbmtdnksfl", rng.uniform(0.06, 0.12)), ("aeiouəɛɔ", rng.uniform(0.08, 0.22))):
             phonemes.append(Phoneme(letters[rng.integers(len(letters))], time_s, time_s + length_s))
             time_s += length_s
-    samples = np.zeros(round(duration_s * SAMPLE_RATE), np.float32)
-    return Speech(samples, SAMPLE_RATE, tuple(p for p in phonemes if p.end_s <= duration_s), "", voice)
+    samples = np.zeros(round(duration_s * VOICE_RATE), np.float32)
+    return Speech(samples, VOICE_RATE, tuple(p for p in phonemes if p.end_s <= duration_s), "", voice)
 
 
 def progress(text: str) -> None:
@@ -274,7 +284,7 @@ def plot_bias(result: Fidelity, path: Path) -> None:
 def plot_gaps(clips: Sequence[Observed], result: Fidelity, path: Path, most: int = 8) -> None:
     """The true lip gap (grey) and the measured one (red) over time, of those with the worst correlation."""
     width, height = 900, 110
-    known = [clip for clip in clips if len(clip.gap) > 1]
+    known = [clip for clip in clips if clip.identity in result.gap_correlation]
     known = sorted(known, key=lambda clip: result.gap_correlation[clip.identity])[:most]
     picture = np.full((height * max(1, len(known)), width, 3), 255, np.uint8)
     for row, clip in enumerate(known):

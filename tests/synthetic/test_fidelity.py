@@ -101,6 +101,16 @@ def test_nothing_found_at_all_is_an_error():
         fidelity([Observed(0, 9, none, none, *np.zeros((3, 0)))])
 
 
+def test_resting_lips_do_not_count():
+    rng = np.random.default_rng(9)
+    talking, resting = observed(1, rng), observed(2, rng)
+    resting = Observed(2, 40, resting.truth, resting.measured, 0 * resting.gap, resting.size, resting.roll)
+    result = fidelity([talking, resting])
+    assert set(result.gap_correlation) == {1} and set(result.spreads) == {1, 2}
+    with pytest.raises(ValueError, match="lips that move"):
+        fidelity([resting])
+
+
 def test_alignment_points_are_means_of_the_mesh():
     one = observed(0, np.random.default_rng(5))
     moved = one.measured.copy()
