@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Packages from the ground up; a module imports from lower rows, and from its own row only where ALLOWED says so.
 LAYERS = [
     {"types", "errors", "files", "options", ""},
-    {"config", "schema"},
+    {"config", "schema", "workers"},
     {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist"},
     {"data", "losses", "metrics", "pipelines", "synthetic", "train"},
     {"build"},

@@ -97,7 +97,7 @@ def track_faces(
     radius = math.floor(RADIUS_S * float(rate)) if smooth else 0
     follower = FaceFollower(detector, choice, patience=reach, hold=hold, bridge=bridge)
     found = (follower(frame) for frame in frames)
-    return _finished(found, ahead=reach if bridge else radius, radius=radius, sigma=SIGMA_S * float(rate))
+    return finish_tracks(found, ahead=reach if bridge else radius, radius=radius, sigma=SIGMA_S * float(rate))
 
 
 class FaceFollower:
@@ -257,7 +257,7 @@ def _thumbnail(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(sparse, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).mean(axis=2, dtype=np.float32)
 
 
-def _finished(found: Iterable[TrackedFace], *, ahead: int, radius: int, sigma: float) -> Iterator[TrackedFace]:
+def finish_tracks(found: Iterable[TrackedFace], *, ahead: int, radius: int, sigma: float) -> Iterator[TrackedFace]:
     """Bridge gaps of up to `ahead` frames inside tracks and smooth the points.
 
     Frames come `radius` later, which smoothing needs, and up to `ahead` later only while a face is missed.
