@@ -49,7 +49,7 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
         return []
     rng = np.random.default_rng([identity.seed, 0x4A1])
     above = hairline(points, identity)
-    count = {"cropped": 12000, "short": 9000, "side": 8000, "curly": 5200, "bald": 3500, "bob": 6500, "long": 6500, "tied": 6000}[style]
+    count = {"cropped": 12000, "short": 9000, "side": 8000, "curly": 5200, "bald": 3500, "bob": 4200, "long": 4200, "tied": 5000}[style]
     if style == "bald" and identity.seed % 2:
         return []
     rag = rng.normal(0, 0.25, len(points))  # the hairline is no line
@@ -65,7 +65,7 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
     if style in ("bob", "long"):
         outside = np.linalg.norm(offsets[:, steps // 2], axis=1, keepdims=True)
         occlusion = occlusion * np.clip(rng.uniform(0.55, 1.05, (count, 1)) + 0 * outside, 0, 1)
-    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05}.get(style, 0.055)
+    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.075, "long": 0.08}.get(style, 0.055)
     taper = 1 - 0.65 * depth_share**3
     thickness = fine * taper * rng.uniform(0.7, 1.3, (count, 1))
     hangs = -8.0 if style == "long" else 0.0

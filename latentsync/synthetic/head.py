@@ -167,10 +167,11 @@ class TalkingHead:
         colours = np.empty_like(hair)
         light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
         screen = self._screen(flat, pose, canvas).reshape(hair.shape)
+        order = np.argsort(-screen[:, screen.shape[1] // 2, 2])  # what is in front hides the rest early
         samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
         draw_strands(
-            *(canvas.colour, canvas.depth, screen, colours),
-            *(strands.thickness * np.float32(samples), strands.opacity, np.float32(0.12)),
+            *(canvas.colour, canvas.depth, screen[order], colours[order]),
+            *((strands.thickness * np.float32(samples))[order], strands.opacity[order], np.float32(0.12)),
         )
 
     def _posed(self, mouth: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -286,6 +286,13 @@ def light_strands(
 
 
 @njit(**JIT)
+def _hidden(depth: np.ndarray, x: float, y: float, z: float) -> bool:
+    """Whether something well in front of a point is drawn already."""
+    i, j = int(y), int(x)
+    return 0 <= i < depth.shape[0] and 0 <= j < depth.shape[1] and depth[i, j] > z + F(0.15)
+
+
+@njit(**JIT)
 def draw_strands(
     picture: np.ndarray,
     depth: np.ndarray,
@@ -305,6 +312,8 @@ def draw_strands(
             x0, y0, z0 = screen[s, k, 0], screen[s, k, 1], screen[s, k, 2]
             x1, y1, z1 = screen[s, k + 1, 0], screen[s, k + 1, 1], screen[s, k + 1, 2]
             if max(x0, x1) < F(-4) or max(y0, y1) < F(-4) or min(x0, x1) > F(width + 4) or min(y0, y1) > F(height + 4):
+                continue
+            if _hidden(depth, x0, y0, z0 + lift) and _hidden(depth, x1, y1, z1 + lift):
                 continue
             dx, dy = x1 - x0, y1 - y0
             steep = abs(dy) > abs(dx)
@@ -326,15 +335,20 @@ def draw_strands(
                 w = widths[s, k] * (F(1) - t) + widths[s, k + 1] * t
                 strength = opacity[s] * min(w, F(1))
                 reach = F(0.5) * max(w, F(1)) / max(slant, F(0.5))
-                for c in range(max(math.ceil(b - reach - F(0.5)), 0), min(math.floor(b + reach + F(0.5)), limit_b - 1) + 1):
-                    cover = min(min(F(c) + F(0.5), b + reach) - max(F(c) - F(0.5), b - reach), F(1)) * strength
-                    if cover <= F(0):
-                        continue
+                u = F(1) - t
+                red = colours[s, k, 0] * u + colours[s, k + 1, 0] * t
+                green = colours[s, k, 1] * u + colours[s, k + 1, 1] * t
+                blue = colours[s, k, 2] * u + colours[s, k + 1, 2] * t
+                low, high = b - reach + F(0.5), b + reach + F(0.5)
+                for c in range(max(int(math.floor(low)), 0), min(int(math.floor(high)), limit_b - 1) + 1):
                     y, x = (a, c) if steep else (c, a)
                     if z < depth[y, x]:
                         continue
-                    for channel in range(3):
-                        colour = colours[s, k, channel] * (F(1) - t) + colours[s, k + 1, channel] * t
-                        picture[y, x, channel] += cover * (colour - picture[y, x, channel])
+                    cover = (min(F(c) + F(1), high) - max(F(c), low)) * strength
+                    if cover <= F(0.02):
+                        continue
+                    picture[y, x, 0] += cover * (red - picture[y, x, 0])
+                    picture[y, x, 1] += cover * (green - picture[y, x, 1])
+                    picture[y, x, 2] += cover * (blue - picture[y, x, 2])
                     if cover > F(0.55):
                         depth[y, x] = z - lift
