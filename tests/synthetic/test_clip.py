@@ -25,7 +25,7 @@ from latentsync.synthetic.spec import Absence, ClipSpec, Occlusion, parse_fps
 from .stand_in import STUDIO
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAIN = ClipSpec(seed=3, seconds=2.0, width=160, height=120, language="en", room=False)
+PLAIN = ClipSpec(seed=3, seconds=2.0, width=160, height=120, language="en", room=False, camera=False)
 
 
 def shown(spec: ClipSpec, *, other: bool = False) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_other_frame_rates_sample_the_same_clip():
 
 
 def test_a_counterfactual_differs_in_the_mouth_alone():
-    spec = replace(PLAIN, counterfactual=True, shake=0.01, blur=0.0)
+    spec = replace(PLAIN, counterfactual=True, shake=0.01, camera=True)
     clip = Clip(spec, STUDIO)
     assert clip.words(0).text != clip.words(0, other=True).text
     assert clip.words(0).voice == clip.words(0, other=True).voice
@@ -203,7 +203,7 @@ def test_a_cut_shows_another_person_who_goes_on_with_the_speech():
 
 @pytest.mark.parametrize("how", ["leaves", "empty"])
 def test_a_span_without_a_face_shows_the_scenery_alone(how):
-    found = list(frames(replace(PLAIN, absences=(Absence(0.8, 1.2, how),), noise=0.0), STUDIO))
+    found = list(frames(replace(PLAIN, absences=(Absence(0.8, 1.2, how),)), STUDIO))
     gone = [frame for frame in found if 0.8 <= (frame.index + 0.5) / 25 < 1.2]
     assert all(frame.faces[0].visible == 0 for frame in gone)
     assert all((frame.picture == gone[0].picture).all() for frame in gone)
@@ -222,10 +222,10 @@ def test_an_occluder_comes_and_goes():
 
 
 def test_blur_and_noise():
-    clean, noisy = (shown(replace(PLAIN, noise=n)).astype(float) for n in (0.0, 4.0))
-    assert (noisy - clean).std() == pytest.approx(4, rel=0.1)
+    clean, noisy = (shown(replace(PLAIN, noise=n)).astype(float) for n in (None, 4.0))
+    assert (noisy - clean).std() == pytest.approx(4, rel=0.3)
     assert np.corrcoef((noisy - clean)[0].ravel(), (noisy - clean)[1].ravel())[0, 1] < 0.05
-    soft = shown(replace(PLAIN, noise=0.0, blur=3.0)).astype(float)
+    soft = shown(replace(PLAIN, blur=12.0)).astype(float)
     assert np.abs(np.diff(soft, axis=2)).max() < 0.6 * np.abs(np.diff(clean, axis=2)).max()
 
 
@@ -233,7 +233,7 @@ def test_blur_and_noise():
 
 
 def test_aligned_clips_are_what_the_aligner_would_cut_out():
-    spec = replace(PLAIN, width=320, height=320, aligned=96, noise=0.0, amplitude=0.0)
+    spec = replace(PLAIN, width=320, height=320, aligned=96, amplitude=0.0)
     whole = frames(replace(spec, aligned=None), STUDIO)
     aligner = FaceAligner(96)
     for square, frame in zip(frames(spec, STUDIO), whole, strict=True):
