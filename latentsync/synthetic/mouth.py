@@ -24,7 +24,7 @@ REST = np.array([0, 0, 0, 0, 0, 0.2, 0])  # closed and relaxed
 CLOSURE_S = 0.052  # of silence before the burst
 MURMUR_S = 0.036  # a voiced stop after a vowel that is at least as long holds its closure itself,
 BURST_S = 0.018  # until this long before its end
-NASAL_RELEASE_S = 0.012  # lips part before an m ends
+NASAL_RELEASE_S = 0.02  # lips part before an m ends
 SHORTEST_S = 0.055  # more than one frame of 25 per second, and what a real p takes
 
 RAMP_S = 0.065  # lips closing or parting
@@ -85,7 +85,7 @@ LETTERS = {
     "RR": "rɹɻɚɝ",
     "aa": "aɑɐʌæɶ",
     "E": "eɛ",
-    "ih": "iɪjɨʝᵻ",
+    "ih": "iɪjɨʝᵻʲ",
     "oh": "oɔɒɤ",
     "ou": "uʊwʍɯʉ",
     "ue": "yʏøœɥɵ",
