@@ -12,7 +12,8 @@ from .head import TalkingHead
 from .occluder import Occluder, make_occluder
 from .pose import FaceTruth, Pose
 from .relief import encode
-from .speech import Speech, Voice, random_speech, speak
+from .sentences import random_sentence
+from .speech import Speech, Voice, speak
 
 
 class AnyCanvas(Protocol):
@@ -47,8 +48,8 @@ class Studio:
     canvas: Callable[..., AnyCanvas]  # width, height, view (2, 3) from frame pixels to the canvas's or None
     background: Callable[[np.random.Generator, int, int], np.ndarray]  # width, height -> (h, w, 3) uint8 RGB
     occluder: Callable[[str, np.random.Generator, Any], Occluder]  # what; the head lends its skin's colour
+    sentence: Callable[[np.random.Generator, str], str]  # in a language
     speak: Callable[[str, Voice], Speech]
-    talk: Callable[[np.random.Generator, Voice, float], Speech]  # random sentences for so many seconds
 
 
 _KINDS = {"hand": "hand", "microphone": "handheld microphone"}
@@ -56,7 +57,7 @@ _KINDS = {"hand": "hand", "microphone": "handheld microphone"}
 
 def real_studio() -> Studio:
     """Rendered people who speak with espeak-ng's voices."""
-    return Studio(TalkingHead, Canvas, background, _occluder, speak, random_speech)
+    return Studio(TalkingHead, Canvas, background, _occluder, random_sentence, speak)
 
 
 def _occluder(what: str, rng: np.random.Generator, head: TalkingHead) -> Occluder:
