@@ -73,6 +73,8 @@ def cage() -> Cage:
     with np.load(TEMPLATE) as file:
         face, triangles, mirror = file["v"].astype(np.float64), file["t"], file["mirror"]
     face[:, 2] -= 0.11 * np.clip(face[:, 1] - 6.0, 0, None) ** 2  # the template's forehead ends in a ridge
+    touching = np.array(UPPER_LIP[3]), np.array(LOWER_LIP[3])
+    face[touching[0]] = face[touching[1]] = (face[touching[0]] + face[touching[1]]) / 2  # closed at rest
     parts, faces, n = [face], [triangles], len(face)
     mouth = mouth_ring()
     inside = face[mouth] * (0.93, 1, 1) + (0, 0, -1.0)

@@ -80,9 +80,9 @@ def mouth_parts(identity: Identity, lips: np.ndarray) -> list[MouthPart]:
     """Teeth with gums, tongue, and the dark behind them, for lips whose middle (3,) touches at rest."""
     rng = np.random.default_rng([identity.seed, 0x7EE])
     length = rng.uniform(0.80, 1.0)
-    show = rng.uniform(0.02, 0.16)  # how far the upper teeth reach below the closed lips' line
-    upper = _arch(identity, rng, lips + (0, -show, -0.42), length, 1.0)
-    lower = _arch(identity, rng, lips + (0, -show + 0.03, -0.62), -0.85 * length, 0.92)
+    show = rng.uniform(-0.04, 0.08)  # how far the upper teeth reach below the closed lips' line
+    upper = _arch(identity, rng, lips + (0, -show, -0.75), length, 1.0)
+    lower = _arch(identity, rng, lips + (0, -show - 0.22, -1.0), -0.85 * length, 0.92)
     return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips), _cavity(lips)]
 
 

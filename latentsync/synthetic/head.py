@@ -70,13 +70,17 @@ class TalkingHead:
         self.rig = rig.Rig(self.identity)
         matrix, triangles = surface()
         rest = np.asarray(matrix @ self.rig.cage_points(np.zeros(7), Pose(0, 0, 1)))
-        lips, rims = np.zeros((2, len(cage().vertices)))
+        masks = np.zeros((len(cage().vertices), 3))
+        lips, inner, rims = masks.T
+        lips[np.unique([*UPPER_LIP[0], *LOWER_LIP[0]])] = 0.6
         lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
         lips[cage().mouth_inside] = 1
+        inner[cage().mouth_inside] = 1
+        inner[mouth_ring()] = 0.35
         for side in (0, 1):
             rims[eye_ring(side, cage().mirror)] = 1
             rims[cage().lids_inside[side]] = 1
-        texture = paint(self.identity, rest, triangles, matrix @ lips, matrix @ rims)
+        texture = paint(self.identity, rest, triangles, matrix @ masks)
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
         self._normals = {}

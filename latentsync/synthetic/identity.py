@@ -90,7 +90,9 @@ def person(seed: int) -> Identity:
     style = _hair_style(rng, feminine, age, tone)
     beard = "none" if feminine else str(rng.choice(BEARDS, p=(0.46, 0.26, 0.06, 0.07, 0.15)))
     rouge = rng.uniform(0.15, 0.75) if feminine else rng.uniform(0.0, 0.15)
-    natural = skin * np.array([0.88, 0.55, 0.56]) * (1 + 0.12 * (tone / 6))
+    # Lips have less melanin than the skin around them: redder on light skin, also lighter on dark skin.
+    natural = skin * np.array([0.88, 0.52, 0.54]) * (1 - tone / 6) + skin * np.array([1.25, 0.85, 0.95]) * (tone / 6)
+    natural = natural + np.array([0.06, 0.018, 0.022]) * (tone / 6)
     paint = linear(((168, 62, 66), (176, 84, 80), (140, 44, 58))[rng.integers(3)]) * (0.45 + 0.9 * skin.mean())
     lips = natural * (1 - rouge) + paint * rouge
     iris = IRISES[rng.integers(0, 2) if tone > 2.6 else rng.integers(len(IRISES))]
@@ -214,7 +216,7 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
     lips = _bump(p, (0, -4.75, 0.6), (2.6, 1.0, 2.0))
     move(lips, z=0.16 * n[21])
     upper = p[:, 1] > p[13, 1]
-    thick = np.where(upper, 0.20 * n[22], 0.17 * n[23]) + 0.10 * f - 0.16 * age + 0.10
+    thick = np.where(upper, 0.20 * n[22] + 0.14, 0.17 * n[23]) + 0.10 * f - 0.16 * age + 0.12
     p[:, 1] += (p[:, 1] - (p[13, 1] + p[14, 1]) / 2) * thick * _bump(p, (0, -4.8, 0.6), (2.2, 1.15, 2.0))
     move(_bump(p, (0, -4.8, 0), (3.4, 1.7, 3)), y=0.18 * n[24])
     move(_bump(p, (3.0, -4.5, -1.1), (0.8, 0.6, 1.2)), y=0.09 * n[25] - 0.10 * age)  # corners

@@ -48,8 +48,8 @@ def shapes() -> np.ndarray:
                 line = vertices[UPPER_LIP[3][j]][1]
                 rows[0][vertex] = (0.55 * s[j], 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
                 forward = 0.75 + 0.35 * middle[j] + 0.15 * np.sin(np.pi * min(ring, 2) / 2)
-                rows[1][vertex] = (-0.40 * x, 0.10 * sign * outer + 0.16 * (y - line), forward)
-                raised = (0.42 - 0.10 * outer) * (0.35 + 0.65 * middle[j]) if sign > 0 else 0.0
+                rows[1][vertex] = (-0.28 * x, 0.10 * sign * outer + 0.16 * (y - line), forward)
+                raised = (0.34 - 0.04 * outer) * (0.35 + 0.65 * middle[j]) if sign > 0 else 0.0
                 rows[2][vertex] = (0.0, raised, 0.06 if raised else 0.0)
                 tucked = (0.35 + 0.65 * middle[j]) * (sign < 0)
                 rows[3][vertex] = (0.0, (0.42 - 0.16 * outer) * tucked, -(0.75 - 0.55 * outer) * tucked)

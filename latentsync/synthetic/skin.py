@@ -74,10 +74,10 @@ class Painter:
         return layer / max(float(layer.max()), 1e-6)
 
 
-def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, lip_mask: np.ndarray, lid_mask: np.ndarray) -> np.ndarray:
+def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """The texture (HEIGHT, WIDTH, 6) float32 as raster.shade takes it.
 
-    `points` (m, 3) and `triangles` are the fine mesh at rest; the masks (m,) are 1 on the lips and on the lids' rims.
+    `points` (m, 3) and `triangles` are the fine mesh at rest; masks (m, 3) are 1 on the lips, in the mouth and on the lids' rims.
     """
     rng = np.random.default_rng([identity.seed, 0x5C1])
     painter = Painter(points, triangles)
@@ -131,7 +131,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, lip_mas
             line = painter.stroke(path, 0.07)
             relief = relief - 0.09 * strength * line
             tint(line, (0.80, 0.70, 0.66), 0.45 * strength)
-    lips = np.clip(painter.spread(lip_mask.astype(np.float32)), 0, 1)
+    lips, inner, rims = np.moveaxis(np.clip(painter.spread(masks.astype(np.float32)), 0, 1), -1, 0)
     lips = cv2.GaussianBlur(lips, (0, 0), 1.2)
     edge = np.clip((lips - 0.28) / 0.45, 0, 1)[..., None]
     creases = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (0, 0), sigmaX=0.9, sigmaY=9)
@@ -141,7 +141,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, lip_mas
     lip_colour = lip_colour * (0.88 + 0.12 * cv2.GaussianBlur(under, (0, 0), 3)[..., None])
     colour = colour * (1 - 0.92 * edge) + lip_colour * 0.92 * edge
     relief = relief * (1 - edge[..., 0]) + edge[..., 0] * 0.006 * creases
-    rims = np.clip(painter.spread(lid_mask.astype(np.float32)), 0, 1)
+    colour *= 1 - 0.72 * np.clip(inner * 1.2 - 0.2, 0, 1)[..., None] * np.array([0.85, 1.0, 1.0], np.float32)
     colour *= 1 - 0.55 * np.clip(rims * 1.3 - 0.3, 0, 1)[..., None] * np.array([0.7, 0.9, 0.9], np.float32)
     gloss = 0.30 + 0.22 * painter.spot(face[4] + (0, 1, 0), (1.0, 2.2, 2)) + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3))
     gloss = gloss * (1 - 0.15 * age + 0.2 * dark) * (1 + 0.10 * middle + 0.08 * grain)
