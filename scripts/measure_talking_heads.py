@@ -36,7 +36,8 @@ from latentsync.synthetic.fidelity import (
 )
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
-from latentsync.synthetic.speech import Phoneme, Speech, Voice, is_available
+from latentsync.synthetic.speech import SAMPLE_RATE as VOICE_RATE
+from latentsync.synthetic.speech import SILENCE, Phoneme, Speech, Voice, is_available, random_speech
 from latentsync.synthetic.studio import Studio, real_studio
 
 STRONG = 2.2  # the amplitude of strong poses, as in make_talking_heads
@@ -92,12 +93,12 @@ def nearest(faces: Sequence[Face], landmarks: np.ndarray) -> Face | None:
     return face if distance < 0.35 * height else None
 
 
-def measure_people(args: argparse.Namespace) -> Fidelity:
-    """Draw the people and measure them."""
+def draw_people(args: argparse.Namespace) -> list[Observed]:
+    """Draw the people and find their meshes."""
     studio = real_studio()
     if not is_available():
         print("espeak-ng is not installed: the mouths babble", file=sys.stderr)
-        studio = replace(studio, talk=babble)
+    studio = replace(studio, talk=talk)
     clips = []
     with MediaPipeDetector() as detector:
         for i in range(args.identities):
@@ -111,18 +112,27 @@ def measure_people(args: argparse.Namespace) -> Fidelity:
             )
             clips.append(observe(spec, detector, studio))
             progress(f"{i + 1} of {args.identities} people")
-    return fidelity(clips)
+    return clips
+
+
+def talk(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
+    """Sentences; syllables where nobody can speak or no sentence is short enough."""
+    if is_available():
+        said = random_speech(rng, voice, duration_s)
+        if any(phoneme.symbol != SILENCE for phoneme in said.phonemes):
+            return said
+    return babble(rng, voice, duration_s)
 
 
 def babble(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
-    """Syllables without sound, for machines that cannot speak."""
+    """Syllables without sound."""
     phonemes, time_s = [], 0.0
     while time_s < duration_s:
         for letters, length_s in (("pbmtdnksfl", rng.uniform(0.06, 0.12)), ("aeiouəɛɔ", rng.uniform(0.08, 0.22))):
             phonemes.append(Phoneme(letters[rng.integers(len(letters))], time_s, time_s + length_s))
             time_s += length_s
-    samples = np.zeros(round(duration_s * SAMPLE_RATE), np.float32)
-    return Speech(samples, SAMPLE_RATE, tuple(p for p in phonemes if p.end_s <= duration_s), "", voice)
+    samples = np.zeros(round(duration_s * VOICE_RATE), np.float32)
+    return Speech(samples, VOICE_RATE, tuple(p for p in phonemes if p.end_s <= duration_s), "", voice)
 
 
 def progress(text: str) -> None:
@@ -258,7 +268,7 @@ def as_json(result: Fidelity) -> dict:
     return content
 
 
-def plot(result: Fidelity, path: Path) -> None:
+def plot_bias(result: Fidelity, path: Path) -> None:
     """The bias of the mesh's points as arrows, ten times as long, drawn without any plotting package."""
     side, scale = 900, 700
     picture = np.full((side, side, 3), 255, np.uint8)
@@ -268,6 +278,25 @@ def plot(result: Fidelity, path: Path) -> None:
         cv2.circle(picture, a, 2 * 16, (170, 170, 170), cv2.FILLED, cv2.LINE_AA, shift=4)
         cv2.line(picture, a, b, (40, 70, 200), 1, cv2.LINE_AA, shift=4)
     cv2.putText(picture, "bias of the mesh, 10 x", (16, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.imwrite(str(path), picture)
+
+
+def plot_gaps(clips: Sequence[Observed], result: Fidelity, path: Path, most: int = 8) -> None:
+    """The true lip gap (grey) and the measured one (red) over time, of those with the worst correlation."""
+    width, height = 900, 110
+    known = [clip for clip in clips if clip.identity in result.gap_correlation]
+    known = sorted(known, key=lambda clip: result.gap_correlation[clip.identity])[:most]
+    picture = np.full((height * max(1, len(known)), width, 3), 255, np.uint8)
+    for row, clip in enumerate(known):
+        curves = clip.gap / clip.size, lip_gap(clip.measured) / clip.size
+        low, high = min(map(np.min, curves)), max(map(np.max, curves))
+        for values, colour in zip(curves, ((150, 150, 150), (40, 40, 210)), strict=True):
+            x = np.linspace(8, width - 8, len(values))
+            y = height * (row + 1) - 10 - (values - low) / max(high - low, 1e-6) * (height - 34)
+            points = np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
+            cv2.polylines(picture, [points], False, colour, 2, cv2.LINE_AA, shift=4)
+        text = f"identity {clip.identity}: {result.gap_correlation[clip.identity]:.3f}"
+        cv2.putText(picture, text, (10, height * row + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.imwrite(str(path), picture)
 
 
@@ -283,6 +312,8 @@ def template() -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
         misses, content = files(args.clips) if args.clips else people(args)
         if args.out:
             (args.out / "measured.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -295,12 +326,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def people(args: argparse.Namespace) -> tuple[list[str], dict]:
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-    result = measure_people(args)
+    clips = draw_people(args)
+    result = fidelity(clips)
     print("\n".join(table(result)))
     if args.out:
-        plot(result, args.out / "bias.png")
+        plot_bias(result, args.out / "bias.png")
+        plot_gaps(clips, result, args.out / "gaps.png")
     return result.misses(), as_json(result)
 
 

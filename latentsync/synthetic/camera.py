@@ -89,7 +89,7 @@ def random_camera(rng: np.random.Generator) -> Camera:
     green = np.exp(rng.normal(0, 0.012))
     return Camera(
         seed=int(rng.integers(2**31)),
-        noise=float(np.clip(np.exp(rng.normal(np.log(1.7), 0.5)), 0.4, 3.5)),
+        noise=float(np.clip(np.exp(rng.normal(np.log(1.4), 0.5)), 0.4, 3.5)),
         grain=float(rng.uniform(0.45, 1.0)),
         chroma=float(rng.uniform(0.2, 0.7)),
         blur=float(np.clip(abs(rng.normal(0.35, 0.3)), 0, 1.1)),

@@ -15,6 +15,7 @@ from .speech import SILENCE, Phoneme
 #: Pairs of mesh points, upper and lower, on the inner edges of the lips: the middle, and a third aside.
 INNER_LIPS = ((13, 14), (82, 87), (312, 317))
 EYE_CORNERS = (33, 263)
+STILL = 0.01  # face heights: lips whose gap varies less say nothing about how well it is seen
 REFERENCE_SIZE = 190  # pixels of a face's height, for what is given in pixels
 LAG_REACH = 10  # frames
 
@@ -83,7 +84,9 @@ class Fidelity:
     """What is seen of several clips."""
 
     detected: float  # share of the frames with a mesh
-    gap_correlation: dict[int, float]  # of the true and the measured gap, in face heights, by identity
+    gap_correlation: dict[
+        int, float
+    ]  # of the true and the measured gap, in face heights, by identity; without those whose lips rest
     middle_correlation: dict[int, float]  # the same with points 13 and 14 alone
     bias: np.ndarray  # (468, 2) face heights
     spreads: dict[int, float]  # pixels at REFERENCE_SIZE, mean over the points
@@ -103,18 +106,21 @@ class Fidelity:
 
 
 def fidelity(clips: Sequence[Observed]) -> Fidelity:
-    """Raises ValueError where nothing was found."""
+    """Raises ValueError where nothing was found, or where nobody's lips move."""
     seen = [clip for clip in clips if len(clip.truth)]
     if not seen:
         raise ValueError("expected faces in some frames, found none")
+    talking = [clip for clip in seen if np.ptp(clip.gap / clip.size) > STILL]
+    if not talking:
+        raise ValueError("expected lips that move, found none; draw more frames")
     points = [offsets(c.truth, c.measured, c.size, c.roll) for c in seen]
     aligned = [offsets(_alignment(c.truth), _alignment(c.measured), c.size, c.roll) for c in seen]
     bias, alignment_bias = constant_bias(points), constant_bias(aligned)
-    middle = [np.linalg.norm(c.measured[:, 14] - c.measured[:, 13], axis=1) / c.size for c in seen]
+    middle = [np.linalg.norm(c.measured[:, 14] - c.measured[:, 13], axis=1) / c.size for c in talking]
     return Fidelity(
         detected=sum(len(c.truth) for c in clips) / sum(c.n_frames for c in clips),
-        gap_correlation={c.identity: correlation(c.gap / c.size, lip_gap(c.measured) / c.size) for c in seen},
-        middle_correlation={c.identity: correlation(c.gap / c.size, m) for c, m in zip(seen, middle, strict=True)},
+        gap_correlation={c.identity: correlation(c.gap / c.size, lip_gap(c.measured) / c.size) for c in talking},
+        middle_correlation={c.identity: correlation(c.gap / c.size, m) for c, m in zip(talking, middle, strict=True)},
         bias=bias,
         spreads={c.identity: float(spread(p, bias).mean()) for c, p in zip(seen, points, strict=True)},
         alignment_bias=alignment_bias,
