@@ -22,6 +22,7 @@ from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import atomic_path
 from latentsync.synthetic.record import is_written, names_of, write_clip
 from latentsync.synthetic.seeds import derived, stream
+from latentsync.synthetic.soundtrack import voice_of
 from latentsync.synthetic.spec import OCCLUDERS, Absence, ClipSpec, Occlusion, parse_fps
 from latentsync.synthetic.studio import Studio
 from latentsync.workers import run_jobs
@@ -204,7 +205,11 @@ def unfinished(args: argparse.Namespace) -> list[Job]:
                 return False
             raise ConfigError(f"{error}; choose another folder, or replace it with --force") from error
 
-    return [job for job in jobs if not done(job)]
+    wanted = [job for job in jobs if not done(job)]
+    for _, spec in wanted:
+        for person in spec.speakers:
+            voice_of(spec, person)  # a mistake in a name is told before any work
+    return wanted
 
 
 def list_files(args: argparse.Namespace, failed: set[str]) -> None:

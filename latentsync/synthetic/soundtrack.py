@@ -29,6 +29,8 @@ def voice_of(spec: ClipSpec, person: int) -> Voice:
         if language is None or spec.language not in (None, language):
             known = ", ".join(VOICES[spec.language or "en"][:3])
             raise ConfigError(f"{named} is no voice of {spec.language or 'any language'}; expected one such as {known}")
+    if unknown := set(spec.variants) - set(VARIANTS):
+        raise ConfigError(f"{', '.join(sorted(unknown))}: no such timbre; expected some of {', '.join(VARIANTS)}")
     try:
         voice = random_voice(rng, language, variants=spec.variants or VARIANTS)
     except ValueError as error:
