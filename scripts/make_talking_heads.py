@@ -96,9 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
     group = p.add_argument_group("picture and sound")
     add = group.add_argument
-    add(
-        "--blur", type=float, nargs="?", const=2.5, metavar="PX", help="out of focus: deviation at 512 pixels (2.5)"
-    )
+    add("--blur", type=float, nargs="?", const=2.5, metavar="PX", help="out of focus: deviation at 512 pixels (2.5)")
     add("--noise", type=float, metavar="LEVELS", help="of the sensor, deviation (a random one)")
     add("--no_camera", action="store_true", help="neither lens nor sensor: pictures as they are drawn")
     add("--audio_offset", type=int, default=0, metavar="K", help="frames that the sound is early (%(default)s)")
