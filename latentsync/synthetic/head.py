@@ -28,7 +28,7 @@ LEVELS = 2
 SKIN = np.array([0.50, 0.28, 0.20, 0.55, 22.0, 1.0, 0, 0], np.float32)
 EYE = np.array([0.25, 0.18, 0.15, 1.2, 380.0, 0.0, 0, 0], np.float32)
 CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
-TEETH = np.array([0.30, 0.25, 0.22, 0.5, 40.0, 0.0, 0, 0], np.float32)
+INSIDE = np.array([0.30, 0.25, 0.22, 0.12, 40.0, 0.0, 1.0, 0], np.float32)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class TalkingHead:
         lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
         lips[cage().mouth_inside] = 1
         inner[cage().mouth_inside] = 1
-        inner[mouth_ring()] = 0.35
+        inner[mouth_ring()] = 0.2
         for side in (0, 1):
             rims[eye_ring(side, cage().mirror)] = 1
             rims[cage().lids_inside[side]] = 1
@@ -94,7 +94,7 @@ class TalkingHead:
         ]
         self.mouth = mouth_parts(self.identity, rest[[13, 14]].mean(axis=0))
         self.mouth_meshes = [
-            Part(m.triangles, m.texture, TEETH, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
+            Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
             for m in self.mouth
         ]
         body, body_triangles, body_texels = torso(self.identity)
@@ -196,7 +196,7 @@ class TalkingHead:
         gap = float(np.linalg.norm(ring[5] - ring[15]))
         if gap < 0.01:
             return
-        light = np.clip(0.25 + 0.5 * gap, 0, 0.85)
+        light = np.clip(0.25 + 0.35 * gap, 0, 0.7)
         closing = np.clip((mouth[5] - 0.2) / 0.8, 0, 1)
         for mesh, part in zip(self.mouth, self.mouth_meshes, strict=True):
             part.occlusion[:] = light * mesh.occlusion
@@ -257,7 +257,7 @@ class TalkingHead:
             shadow_points(depth, self._light_space(hair[:, 1:].reshape(-1, 3)))
         depth -= np.float32(0.35)  # off the surface itself
         moments = np.dstack([depth, depth * depth])
-        return cv2.blur(cv2.blur(moments, (5, 5)), (5, 5))
+        return cv2.blur(cv2.blur(moments, (7, 7)), (7, 7))
 
 
 def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 48) -> np.ndarray:

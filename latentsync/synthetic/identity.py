@@ -91,7 +91,7 @@ def person(seed: int) -> Identity:
     beard = "none" if feminine else str(rng.choice(BEARDS, p=(0.46, 0.26, 0.06, 0.07, 0.15)))
     rouge = rng.uniform(0.15, 0.75) if feminine else rng.uniform(0.0, 0.15)
     # Lips have less melanin than the skin around them: redder on light skin, also lighter on dark skin.
-    natural = skin * np.array([0.88, 0.52, 0.54]) * (1 - tone / 6) + skin * np.array([1.25, 0.85, 0.95]) * (tone / 6)
+    natural = skin * np.array([0.86, 0.45, 0.47]) * (1 - tone / 6) + skin * np.array([1.25, 0.85, 0.95]) * (tone / 6)
     natural = natural + np.array([0.06, 0.018, 0.022]) * (tone / 6)
     paint = linear(((168, 62, 66), (176, 84, 80), (140, 44, 58))[rng.integers(3)]) * (0.45 + 0.9 * skin.mean())
     lips = natural * (1 - rouge) + paint * rouge
@@ -149,14 +149,14 @@ def _hair_style(rng: np.random.Generator, feminine: bool, age: float, tone: floa
 def _light(rng: np.random.Generator) -> np.ndarray:
     """A soft key light from one side, a weaker fill from the other, the room's light, and a rim from behind."""
     side = float(rng.choice((-1, 1)))
-    azimuth, height = side * rng.uniform(0.25, 0.95), rng.uniform(0.25, 0.75)
+    azimuth, height = side * rng.uniform(0.2, 0.85), rng.uniform(0.2, 0.6)
     key = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     fill = np.array([-side * 0.8, rng.uniform(-0.1, 0.3), 0.6])
     rim = np.array([-side * rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.6), -0.6])
     warmth = rng.uniform(-0.05, 0.07)
     white = np.array([1 + warmth, 1.0, 1 - warmth])
-    strength, fill_strength = rng.uniform(0.75, 1.05), rng.uniform(0.10, 0.28)
-    room = rng.uniform(0.20, 0.34)
+    strength, fill_strength = rng.uniform(0.62, 0.88), rng.uniform(0.12, 0.28)
+    room = rng.uniform(0.27, 0.42)
     cool = 1 + np.array([-0.4, 0, 0.5]) * (warmth + rng.uniform(0, 0.06))
     rows = [
         *(key / np.linalg.norm(key), white * strength),

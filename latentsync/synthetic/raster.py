@@ -132,7 +132,8 @@ def shade(
     attributes (n, 9): normal (3), texture coordinates in texels (2), occlusion 0 ... 1, place in the shadow map
     (u, v, depth). texture (th, tw, 6): linear red, green, blue, gloss, slopes of the relief along u and v.
     light (8, 3): key direction, key colour, fill direction, fill colour, ambient from above, from below, rim
-    direction, rim colour. material (8,): wrap of red, green, blue; gloss, gloss exponent, relief; rest unused.
+    direction, rim colour. material (8,): wrap of red, green, blue; gloss, gloss exponent, relief; how far
+    occlusion keeps out the key light, too; unused.
     """
     last = first + triangles.shape[0]
     rows, columns = texture.shape[0], texture.shape[1]
@@ -146,7 +147,7 @@ def shade(
     inverse = F(1) / math.sqrt(gx * gx + gy * gy + gz * gz)
     gx, gy, gz = gx * inverse, gy * inverse, gz * inverse
     wr, wg, wb_ = material[0], material[1], material[2]
-    gloss, power, relief = material[3], material[4], material[5]
+    gloss, power, relief, inside = material[3], material[4], material[5], material[6]
     for y in range(box[1], box[3]):
         for x in range(box[0], box[2]):
             t = ids[y, x]
@@ -192,7 +193,7 @@ def shade(
             mz = nz - du * tz - dv * bz
             s = F(1) / math.sqrt(mx * mx + my * my + mz * mz + F(1e-12))
             mx, my, mz = mx * s, my * s, mz * s
-            share = lit(moments, su, sv, sz)
+            share = lit(moments, su, sv, sz) * (F(1) - inside + inside * occlusion)
             soft = nx * kx + ny * ky + nz * kz
             hard = mx * kx + my * ky + mz * kz
             dr = max((F(0.7) * soft + F(0.3) * hard + wr) / (F(1) + wr), F(0))
