@@ -28,7 +28,7 @@ from latentsync.synthetic.studio import Studio
 from latentsync.workers import run_jobs
 
 FILES_LIST = "fileslist.txt"
-STRONG = 2.2  # the amplitude of strong poses
+STRONG = 1.6  # the amplitude of strong poses
 SECONDS = (4.0, 8.0)
 SILENCES = ("lead", "trail", "both", "all")
 SHORTEST_EVENT_S = 2.0  # of a profile or whatever takes a part of a clip

@@ -39,7 +39,7 @@ from latentsync.synthetic.spec import ClipSpec
 from latentsync.synthetic.speech import Phoneme
 from latentsync.synthetic.studio import Studio, real_studio
 
-STRONG = 2.2  # the amplitude of strong poses, as in make_talking_heads
+STRONG = 1.6  # the amplitude of strong poses, as in make_talking_heads
 SAMPLE_RATE = 16000
 ALIGNMENT_NAMES = ("left brow", "right brow", "nose")
 SHORTEST_SEEN = 25  # frames with a mesh that a lag can be told from

@@ -158,7 +158,7 @@ def beard_mask(identity: Identity, points: np.ndarray, face: np.ndarray) -> np.n
     curve = mouth + 0.4 + 0.02 * x**2 - 0.9 * np.exp(-((x / 2.0) ** 2))  # the cheek's edge, lower beside the mouth
     jaw = _step((curve - y) / 1.2) * _step((y - (chin - 3.2)) / 1.6) * (z > -9.0) * _step((8.2 - x) / 1.0)
     side = _step((-4.4 - z) / 0.9) * _step((y - mouth + 1) / 2) * _step((3.2 - y) / 1.5) * (z > -7.6)  # sideburns
-    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.12) / 0.36) ** 2)) * _step((face[291, 0] + 0.7 - x) / 0.7)
+    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.22) / 0.27) ** 2)) * _step((face[291, 0] + 0.7 - x) / 0.7)
     chin_patch = np.exp(-0.5 * ((x / 1.5) ** 2 + ((y - (chin + 1.0)) / 1.3) ** 2))
     zones = {
         "none": np.zeros_like(y),
