@@ -233,13 +233,13 @@ def beard(identity: Identity, points: np.ndarray, normals: np.ndarray, triangles
     rng = np.random.default_rng([identity.seed, 0xBEA])
     stubble = identity.beard == "stubble"
     count, steps = (5000, 2) if stubble else (8000, 4)
-    count = int(count * (0.5 + 0.5 * identity.beard_density))
+    count = int(count * (0.5 + 0.5 * identity.beard_density) * {"moustache": 0.16, "goatee": 0.4}.get(identity.beard, 1.0))
     roots, weights = sample(rng, points, triangles, np.clip(mask * 1.2, 0, 1) ** 2, count)
     n = np.einsum("sk,skc->sc", weights, normals[roots])
     p = np.einsum("sk,skc->sc", weights, points[roots])
     near_lip = np.exp(-(((p[:, 1] - points[164, 1]) / 0.8) ** 2))
     length = (0.14 if stubble else rng.uniform(0.22, 0.55)) * rng.uniform(0.6, 1.2, count) * (1 - 0.35 * near_lip)
-    flow = np.stack([np.sign(p[:, 0]) * 1.1 * near_lip, -1.0 + 0.55 * near_lip, 0.15 + 0 * p[:, 0]], 1)
+    flow = np.stack([np.tanh(p[:, 0] / 0.8) * 1.0 * near_lip, -1.0 + 0.55 * near_lip, 0.15 + 0 * p[:, 0]], 1)
     flow += 0.22 * rng.standard_normal((count, 3))
     t = np.linspace(0, 1, steps)
     path = n[:, None] * (0.9 * t - 0.55 * t**2)[:, None] + flow[:, None] * (0.35 * t + 0.45 * t**2)[:, None]
@@ -248,7 +248,7 @@ def beard(identity: Identity, points: np.ndarray, normals: np.ndarray, triangles
     colours = hair * np.exp(rng.normal(0, 0.22, (count, 1)))
     occlusion = np.clip(0.55 + 0.45 * t[None, :] + rng.uniform(-0.1, 0.1, (count, 1)), 0.2, 1)
     thickness = np.tile(np.linspace(0.036, 0.016, steps), (count, 1)) * (0.8 if stubble else 1.0)
-    opacity = np.full(count, 0.5 if stubble else 0.7)
+    opacity = np.full(count, 0.5 if stubble else 0.7) * (1 - 0.45 * near_lip)
     return [Strands(roots, weights, offsets.astype(np.float32), *_f32(colours, occlusion, thickness, opacity))]
 
 

@@ -177,7 +177,7 @@ def _bump(points: np.ndarray, centre: tuple[float, float, float], radius: float 
 def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.ndarray, np.ndarray]:
     """The cage of one person (n, 3) and the eyeballs' middles (2, 3): the average, bent at the places that differ."""
     p = cage().vertices.copy()
-    n = rng.standard_normal(64).clip(-1.8, 1.8)
+    n = 0.92 * rng.standard_normal(64).clip(-1.7, 1.7)
     f = 1.0 if feminine else -1.0
     side = np.sign(p[:, 0])
     front = 1 / (1 + np.exp(-(p[:, 2] + 7) / 1.5))  # the face, not the back of the head

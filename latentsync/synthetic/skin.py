@@ -116,7 +116,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     if identity.beard != "none":
         # Hair under the skin: seen before it is felt.
         shadow = np.clip(beard_zone * (0.75 + 0.15 * grain), 0, 1)
-        tint(shadow, tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.55 * identity.beard_density)
+        tint(shadow, tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.45 * identity.beard_density)
     _spots(identity, rng, painter, colour)
     scalp = np.clip((hairline(painter.xyz.reshape(-1, 3), identity).reshape(HEIGHT, WIDTH) + 0.4 * middle) / 0.9, 0, 1) * has_skin
     if identity.hair_style not in ("covered", "bald"):
@@ -158,12 +158,13 @@ def beard_mask(identity: Identity, points: np.ndarray, face: np.ndarray) -> np.n
     curve = mouth + 0.4 + 0.02 * x**2 - 0.9 * np.exp(-((x / 2.0) ** 2))  # the cheek's edge, lower beside the mouth
     jaw = _step((curve - y) / 1.2) * _step((y - (chin - 3.2)) / 1.6) * (z > -9.0) * _step((8.2 - x) / 1.0)
     side = _step((-4.4 - z) / 0.9) * _step((y - mouth + 1) / 2) * _step((3.2 - y) / 1.5) * (z > -7.6)  # sideburns
-    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.22) / 0.27) ** 2)) * _step((face[291, 0] + 0.7 - x) / 0.7)
+    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.22) / 0.27) ** 2)) * (0.35 + 0.65 * np.exp(-((x / 1.7) ** 2)))
+    lip = lip * _step((face[291, 0] + 0.3 - x) / 1.2)
     chin_patch = np.exp(-0.5 * ((x / 1.5) ** 2 + ((y - (chin + 1.0)) / 1.3) ** 2))
     zones = {
         "none": np.zeros_like(y),
         "stubble": np.maximum.reduce([jaw, 0.8 * side, lip]),
-        "moustache": lip * 1.1,
+        "moustache": lip,
         "goatee": np.maximum(chin_patch, lip),
         "full": np.maximum.reduce([jaw, side, lip]),
     }
