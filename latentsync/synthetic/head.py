@@ -16,7 +16,7 @@ from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .identity import Identity, person
 from .pose import FaceTruth, Pose
 from .hair import Strands, beard, brows, lashes, scalp_hair
-from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
+from .raster import FAR, draw_strands, lay_over, light_strands, rasterise, shade, shadow_points, vertex_normals
 from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
 
@@ -25,7 +25,7 @@ PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
 SHADOW_SIDE = 288  # pixels of the shadow map
 SHADOW_CM = 46.0  # its width
 LEVELS = 2
-SKIN = np.array([0.50, 0.28, 0.20, 0.55, 22.0, 1.0, 0, 0], np.float32)
+SKIN = np.array([0.50, 0.28, 0.20, 0.55, 30.0, 1.0, 0, 0], np.float32)
 EYE = np.array([0.25, 0.18, 0.15, 1.2, 380.0, 0.0, 0, 0], np.float32)
 CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
 INSIDE = np.array([0.30, 0.25, 0.22, 0.12, 40.0, 0.0, 1.0, 0], np.float32)
@@ -166,13 +166,15 @@ class TalkingHead:
         places = self._light_space(flat).reshape(hair.shape)
         colours = np.empty_like(hair)
         light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
-        screen = self._screen(flat, pose, canvas).reshape(hair.shape)
+        flat_screen = self._screen(flat, pose, canvas)
+        screen = flat_screen.reshape(hair.shape)
         order = np.argsort(-screen[:, screen.shape[1] // 2, 2])  # what is in front hides the rest early
         samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
         draw_strands(
-            *(canvas.colour, canvas.depth, screen[order], colours[order]),
+            *(canvas.layer, canvas.depth, screen[order], colours[order]),
             *((strands.thickness * np.float32(samples))[order], strands.opacity[order], np.float32(0.12)),
         )
+        lay_over(canvas.colour, canvas.layer, _bounds(flat_screen, canvas.ids.shape, margin=4))
 
     def _posed(self, mouth: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rest = np.asarray(surface()[0] @ self.rig.cage_points(np.asarray(mouth, np.float64), pose))
@@ -260,7 +262,7 @@ class TalkingHead:
         return cv2.blur(cv2.blur(moments, (7, 7)), (7, 7))
 
 
-def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 48) -> np.ndarray:
+def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 32) -> np.ndarray:
     """How open to the room each point (n,) is, 0 ... 1: the share of directions in which nothing is in the way.
 
     `others` are (points, triangles) of further meshes that stand in the light.
@@ -323,8 +325,8 @@ def _to_frame(points: np.ndarray, pose: Pose) -> np.ndarray:
     return out
 
 
-def _bounds(screen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    low, high = screen[:, :2].min(axis=0), screen[:, :2].max(axis=0)
+def _bounds(screen: np.ndarray, shape: tuple[int, int], margin: int = 0) -> np.ndarray:
+    low, high = screen[:, :2].min(axis=0) - margin, screen[:, :2].max(axis=0) + margin
     x0, y0 = np.maximum(np.floor(low), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high) + 1, (shape[1], shape[0])).astype(int)
     return np.array([x0, y0, x1, y1], np.int32)

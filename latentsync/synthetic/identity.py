@@ -12,7 +12,7 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 # sRGB, from light to dark, each in a cooler and a warmer variety.
 SKINS = np.array(
     [
-        [(240, 210, 196), (238, 206, 186)],
+        [(228, 194, 178), (226, 190, 168)],
         [(231, 188, 164), (228, 186, 156)],
         [(212, 166, 140), (210, 166, 132)],
         [(184, 136, 110), (182, 136, 102)],
@@ -228,7 +228,7 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
         d = p - centre
         tilt = (0.05 * n[27] + 0.015 * f) * sign
         p[:, 0] += near * (d[:, 0] * (size - 1) + sign * 0.13 * n[28])
-        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.10 * n[29] + 0.05 * f - 0.10 * age - 0.06) + d[:, 0] * tilt)
+        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.09 * n[29] + 0.04 * f - 0.10 * age - 0.13) + d[:, 0] * tilt)
         p[:, 2] += near * 0.10 * n[30]
     move(_bump(p, (3.6, 5.2, 1.0), (2.2, 0.8, 2.5)), y=0.16 * n[31] + 0.08 * f)  # brows
     # the whole

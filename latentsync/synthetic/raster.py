@@ -82,6 +82,12 @@ def _smooth(low: float, high: float, x: float) -> float:
 
 
 @njit(**JIT)
+def _lobe(x: float, power: float) -> float:
+    """About x ** power for x in 0 ... 1, without the power (Schlick 1994)."""
+    return x / (power - power * x + x) if x > F(0) else F(0)
+
+
+@njit(**JIT)
 def lit(moments: np.ndarray, u: float, v: float, z: float) -> float:
     """Share of the key light at a point, 0 ... 1: variance shadow map (Donnelly and Lauritzen 2006).
 
@@ -207,15 +213,15 @@ def shade(
             edge = F(1) - max(mz, F(0))
             rim = max(mx * rx + my * ry + mz * rz, F(0)) * edge * occlusion
             # Light that was reflected once by skin makes crevices warm rather than black.
-            ar = occlusion ** F(0.75)
+            ar = occlusion * (F(1.3) - F(0.3) * occlusion)
             er = dr * light[1, 0] * sr + back * light[3, 0] + ar * (up * light[4, 0] + (F(1) - up) * light[5, 0])
             eg = dg * light[1, 1] * sg + back * light[3, 1] + occlusion * (up * light[4, 1] + (F(1) - up) * light[5, 1])
             eb = db * light[1, 2] * share + back * light[3, 2] + occlusion * (up * light[4, 2] + (F(1) - up) * light[5, 2])
             er += rim * light[7, 0]
             eg += rim * light[7, 1]
             eb += rim * light[7, 2]
-            nh = max(mx * hx + my * hy + mz * hz, F(0)) ** power
-            ng = max(mx * gx + my * gy + mz * gz, F(0)) ** power
+            nh = _lobe(mx * hx + my * hy + mz * hz, power)
+            ng = _lobe(mx * gx + my * gy + mz * gz, power)
             facing = edge * edge * edge
             spec = shine * (F(0.35) + F(1.6) * facing) * (power + F(8)) * F(0.04)
             key_spec = spec * nh * share * max(hard + F(0.1), F(0))
@@ -269,11 +275,11 @@ def light_strands(
             hx, hy, hz = light[0, 0], light[0, 1], light[0, 2] + F(1)
             n = F(1) / math.sqrt(hx * hx + hy * hy + hz * hz)
             dot = (tx * hx + ty * hy + tz * hz) * n
-            bright = max(F(1) - dot * dot, F(0)) ** F(28)
+            bright = _lobe(F(1) - dot * dot, F(40))
             dot += F(0.12)
-            tinted = max(F(1) - dot * dot, F(0)) ** F(9)
+            tinted = _lobe(F(1) - dot * dot, F(12))
             rim = tx * light[6, 0] + ty * light[6, 1] + tz * light[6, 2]
-            rim = max(F(1) - rim * rim, F(0)) ** F(6)
+            rim = _lobe(F(1) - rim * rim, F(8))
             share = lit(moments, places[s, k, 0], places[s, k, 1], places[s, k, 2])
             open_share = occlusion[s, k]
             up = F(0.6) + F(0.4) * ty
@@ -281,8 +287,8 @@ def light_strands(
                 colour = base[s, c]
                 diffuse = across * share * light[1, c] * F(0.75) + F(0.55) * light[3, c] * open_share
                 ambient = open_share * (up * light[4, c] + (F(1) - up) * light[5, c])
-                gloss = share * light[1, c] * (F(0.045) * bright + F(0.55) * colour * tinted)
-                gloss += open_share * rim * light[7, c] * (F(0.02) + F(0.5) * colour)
+                gloss = share * light[1, c] * (F(0.016) * bright + F(0.5) * colour * tinted)
+                gloss += open_share * rim * light[7, c] * (F(0.006) + F(0.5) * colour)
                 colours[s, k, c] = tone(colour * (diffuse + ambient) + gloss * open_share)
 
 
@@ -295,7 +301,7 @@ def _hidden(depth: np.ndarray, x: float, y: float, z: float) -> bool:
 
 @njit(**JIT)
 def draw_strands(
-    picture: np.ndarray,
+    layer: np.ndarray,
     depth: np.ndarray,
     screen: np.ndarray,
     colours: np.ndarray,
@@ -303,9 +309,10 @@ def draw_strands(
     opacity: np.ndarray,
     lift: float,
 ) -> None:
-    """Draw hairs (s, k, 3) of `screen` in front of what is nearer than `lift` centimetres behind them.
+    """Draw hairs (s, k, 3) of `screen`, the nearest first, on the empty `layer` (h, w, 4) of colour and coverage.
 
-    widths (s, k) in samples; a hair thinner than a sample is drawn one sample wide and fainter.
+    What lies more than `lift` centimetres behind `depth` stays hidden. widths (s, k) in samples; a hair thinner
+    than a sample is drawn one sample wide and fainter. Colours are multiplied by their coverage.
     """
     height, width = depth.shape
     for s in range(screen.shape[0]):
@@ -343,13 +350,26 @@ def draw_strands(
                 low, high = b - reach + F(0.5), b + reach + F(0.5)
                 for c in range(max(int(math.floor(low)), 0), min(int(math.floor(high)), limit_b - 1) + 1):
                     y, x = (a, c) if steep else (c, a)
-                    if z < depth[y, x]:
+                    left = F(1) - layer[y, x, 3]
+                    if left < F(0.03) or z < depth[y, x]:
                         continue
-                    cover = (min(F(c) + F(1), high) - max(F(c), low)) * strength
-                    if cover <= F(0.02):
+                    cover = (min(F(c) + F(1), high) - max(F(c), low)) * strength * left
+                    if cover <= F(0.01):
                         continue
-                    picture[y, x, 0] += cover * (red - picture[y, x, 0])
-                    picture[y, x, 1] += cover * (green - picture[y, x, 1])
-                    picture[y, x, 2] += cover * (blue - picture[y, x, 2])
-                    if cover > F(0.55):
-                        depth[y, x] = z - lift
+                    layer[y, x, 0] += cover * red
+                    layer[y, x, 1] += cover * green
+                    layer[y, x, 2] += cover * blue
+                    layer[y, x, 3] += cover
+
+
+@njit(**JIT)
+def lay_over(picture: np.ndarray, layer: np.ndarray, box: np.ndarray) -> None:
+    """Put `layer` (h, w, 4), as draw_strands leaves it, over `picture` inside `box`, and empty it."""
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            cover = layer[y, x, 3]
+            if cover > F(0):
+                for c in range(3):
+                    picture[y, x, c] = picture[y, x, c] * (F(1) - cover) + layer[y, x, c]
+                    layer[y, x, c] = 0
+                layer[y, x, 3] = 0
