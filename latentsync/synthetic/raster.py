@@ -37,6 +37,53 @@ def vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarra
 
 
 @njit(**JIT)
+def project(points: np.ndarray, camera: np.ndarray, screen: np.ndarray, box: np.ndarray) -> None:
+    """Fill `screen` (n, 3) with x, y and depth of `points` (n, 3), and `box` (4,) with their bounds.
+
+    camera (10,): distance of the lens, pixels per centimetre, x and y of the origin in the frame, and the map
+    (2, 3) from the frame's pixels to the screen's.
+    """
+    distance, scale, x0, y0 = camera[0], camera[1], camera[2], camera[3]
+    low_x, low_y, high_x, high_y = F(1e9), F(1e9), F(-1e9), F(-1e9)
+    for i in range(points.shape[0]):
+        k = scale * distance / (distance - points[i, 2])
+        u, v = x0 + points[i, 0] * k, y0 - points[i, 1] * k
+        x = camera[4] * u + camera[5] * v + camera[6]
+        y = camera[7] * u + camera[8] * v + camera[9]
+        screen[i, 0], screen[i, 1], screen[i, 2] = x, y, points[i, 2]
+        low_x, low_y, high_x, high_y = min(low_x, x), min(low_y, y), max(high_x, x), max(high_y, y)
+    box[0], box[1], box[2], box[3] = low_x, low_y, high_x, high_y
+
+
+@njit(**JIT)
+def transform(points: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` (n, 3) with the affine map `matrix` (3, 4) of `points` (n, 3)."""
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for c in range(3):
+            out[i, c] = matrix[c, 0] * x + matrix[c, 1] * y + matrix[c, 2] * z + matrix[c, 3]
+
+
+@njit(**JIT)
+def place_strands(
+    points: np.ndarray, roots: np.ndarray, weights: np.ndarray, offsets: np.ndarray, rotation: np.ndarray, out: np.ndarray
+) -> None:
+    """Fill `out` (s, k, 3): hairs at their roots among `points` (n, 3), turned by `rotation` (3, 3)."""
+    for s in range(roots.shape[0]):
+        x = y = z = F(0)
+        for r in range(4):
+            weight, root = weights[s, r], roots[s, r]
+            x += weight * points[root, 0]
+            y += weight * points[root, 1]
+            z += weight * points[root, 2]
+        for k in range(offsets.shape[1]):
+            a, b, c = offsets[s, k, 0], offsets[s, k, 1], offsets[s, k, 2]
+            out[s, k, 0] = x + rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c
+            out[s, k, 1] = y + rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c
+            out[s, k, 2] = z + rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c
+
+
+@njit(**JIT)
 def rasterise(
     screen: np.ndarray, triangles: np.ndarray, depth: np.ndarray, ids: np.ndarray, first: int, two_sided: bool
 ) -> None:
@@ -223,7 +270,7 @@ def shade(
             nh = _lobe(mx * hx + my * hy + mz * hz, power)
             ng = _lobe(mx * gx + my * gy + mz * gz, power)
             facing = edge * edge * edge
-            spec = shine * (F(0.35) + F(1.6) * facing) * (power + F(8)) * F(0.04)
+            spec = shine * (F(0.35) + F(1.6) * facing) * (min(power, F(120)) + F(8)) * F(0.04)
             key_spec = spec * nh * share * max(hard + F(0.1), F(0))
             fill_spec = spec * ng * occlusion * F(0.7)
             sky = shine * facing * F(0.35) * occlusion * up
@@ -300,6 +347,13 @@ def _hidden(depth: np.ndarray, x: float, y: float, z: float) -> bool:
 
 
 @njit(**JIT)
+def _covered(layer: np.ndarray, x: float, y: float) -> bool:
+    """Whether hair already hides all behind it."""
+    i, j = int(y), int(x)
+    return 0 <= i < layer.shape[0] and 0 <= j < layer.shape[1] and layer[i, j, 3] > F(0.96)
+
+
+@njit(**JIT)
 def draw_strands(
     layer: np.ndarray,
     depth: np.ndarray,
@@ -322,6 +376,8 @@ def draw_strands(
             if max(x0, x1) < F(-4) or max(y0, y1) < F(-4) or min(x0, x1) > F(width + 4) or min(y0, y1) > F(height + 4):
                 continue
             if _hidden(depth, x0, y0, z0 + lift) and _hidden(depth, x1, y1, z1 + lift):
+                continue
+            if _covered(layer, x0, y0) and _covered(layer, x1, y1) and _covered(layer, (x0 + x1) / 2, (y0 + y1) / 2):
                 continue
             dx, dy = x1 - x0, y1 - y0
             steep = abs(dy) > abs(dx)
