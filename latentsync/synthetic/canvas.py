@@ -11,9 +11,9 @@ OVERSAMPLING = {300: 1.75, 768: 1.4}  # by the canvas's longer side; larger ones
 DISPLAY = np.round(
     255 * np.where((x := np.linspace(0, 1, 4097)) <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
 ).astype(np.uint8)  # sRGB of linear light in steps of 1/4096
-LINEAR = np.where(
-    (x := np.arange(256) / 255) <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4
-).astype(np.float32)  # linear light of 8-bit sRGB
+LINEAR = np.where((x := np.arange(256) / 255) <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(
+    np.float32
+)  # linear light of 8-bit sRGB
 
 
 class Canvas:
@@ -43,7 +43,9 @@ class Canvas:
         if np.allclose(self.view, np.eye(2, 3)) and background.shape[:2] == (self.height, self.width):
             seen = cv2.resize(background, (columns, rows), interpolation=cv2.INTER_LINEAR)
         else:
-            seen = cv2.warpAffine(background, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            seen = cv2.warpAffine(
+                background, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
         cv2.LUT(seen, LINEAR, self.colour)
         self.depth.fill(FAR)
 

@@ -30,7 +30,9 @@ def plain(colour: np.ndarray, gloss: float = 0.0, side: int = 4) -> np.ndarray:
 
 def eyeball_mesh() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The front of a unit sphere with a cornea: points (n, 3), triangles, texels (n, 2) float32."""
-    polar, turn = np.meshgrid(np.linspace(0.0, EYE_REACH, EYE_RINGS), np.linspace(0, 2 * np.pi, EYE_SPOKES), indexing="ij")
+    polar, turn = np.meshgrid(
+        np.linspace(0.0, EYE_REACH, EYE_RINGS), np.linspace(0, 2 * np.pi, EYE_SPOKES), indexing="ij"
+    )
     x, y, z = np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)
     points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
     coordinates = (points[:, :2] * (0.5, -0.5) + 0.5) * (EYE_TEXTURE - 1)
@@ -46,7 +48,9 @@ def eyeball_texture(identity: Identity) -> np.ndarray:
     texture = plain(np.array([0.72, 0.69, 0.66]), 1.0, EYE_TEXTURE)
     veins = np.clip(noise(rng, EYE_TEXTURE, EYE_TEXTURE, 14), 0, 2) * np.clip((r - 0.5) / 0.5, 0, 1)
     texture[..., :3] *= 1 - veins[..., None] * np.array([0.03, 0.12, 0.12], np.float32)
-    texture[..., :3] *= (1 - np.clip((r - 0.62) / 0.4, 0, 1)[..., None] * np.array([0.10, 0.42, 0.40])).astype(np.float32)
+    texture[..., :3] *= (1 - np.clip((r - 0.62) / 0.4, 0, 1)[..., None] * np.array([0.10, 0.42, 0.40])).astype(
+        np.float32
+    )
     fibres = sum(np.cos(turn * k + rng.uniform(0, 6.28)) for k in rng.integers(9, 70, 9)) / 3
     inner = np.clip((r - PUPIL) / (IRIS - PUPIL), 0, 1)
     shade = (1 + 0.22 * fibres) * (1.25 - 0.75 * inner**3) * (0.8 + 0.5 * np.exp(-(((inner - 0.25) / 0.2) ** 2)))
@@ -81,8 +85,8 @@ def mouth_parts(identity: Identity, lips: np.ndarray) -> list[MouthPart]:
     rng = np.random.default_rng([identity.seed, 0x7EE])
     length = rng.uniform(0.80, 1.0)
     show = rng.uniform(0.0, 0.12)  # how far the upper teeth reach below the closed lips' line
-    upper = _arch(identity, rng, lips + (0, -show, -0.75), length, 1.0)
-    lower = _arch(identity, rng, lips + (0, -show - 0.48, -1.15), -0.85 * length, 0.92)
+    upper = _arch(identity, rng, lips + np.array([0, -show, -0.75]), length, 1.0)
+    lower = _arch(identity, rng, lips + np.array([0, -show - 0.48, -1.15]), -0.85 * length, 0.92)
     return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips), _cavity(lips)]
 
 

@@ -49,7 +49,16 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
         return []
     rng = np.random.default_rng([identity.seed, 0x4A1])
     above = hairline(points, identity)
-    count = {"cropped": 12000, "short": 9000, "side": 8000, "curly": 5200, "bald": 3500, "bob": 5200, "long": 5200, "tied": 5000}[style]
+    count = {
+        "cropped": 12000,
+        "short": 9000,
+        "side": 8000,
+        "curly": 5200,
+        "bald": 3500,
+        "bob": 5200,
+        "long": 5200,
+        "tied": 5000,
+    }[style]
     if style == "bald" and identity.seed % 2:
         return []
     rag = rng.normal(0, 0.25, len(points))  # the hairline is no line
@@ -60,18 +69,24 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
     depth_share = np.linspace(0, 1, steps)[None, :]
     lightness = np.exp(rng.normal(0, 0.13, (count, 1)))
     streak = np.exp(0.10 * np.sin(p[:, :1] * 2.7 + 3 * np.sin(p[:, 2:] * 1.3)))
-    colours = identity.hair * lightness * streak * (1 + 0.06 * rng.standard_normal((count, 1)) * np.array([[0.6, 0.1, -0.6]]))
-    occlusion = np.clip(0.45 + 0.55 * depth_share ** 0.6 + rng.uniform(-0.08, 0.08, (count, 1)), 0.15, 1)
+    colours = (
+        identity.hair * lightness * streak * (1 + 0.06 * rng.standard_normal((count, 1)) * np.array([[0.6, 0.1, -0.6]]))
+    )
+    occlusion = np.clip(0.45 + 0.55 * depth_share**0.6 + rng.uniform(-0.08, 0.08, (count, 1)), 0.15, 1)
     if style in ("bob", "long"):
         occlusion = occlusion * np.clip(rng.uniform(0.7, 1.05, (count, 1)), 0, 1)
-    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.075, "long": 0.08}.get(style, 0.055)
+    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.075, "long": 0.08}.get(
+        style, 0.055
+    )
     taper = 1 - 0.65 * depth_share**3
     thickness = fine * taper * rng.uniform(0.7, 1.3, (count, 1))
     hangs = -8.0 if style == "long" else 0.0
     return [Strands(roots, weights, offsets, *_f32(colours, occlusion, thickness, np.full(count, 0.92)), hangs)]
 
 
-def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarray, n: np.ndarray) -> tuple[int, np.ndarray]:
+def _grow(
+    identity: Identity, rng: np.random.Generator, style: str, p: np.ndarray, n: np.ndarray
+) -> tuple[int, np.ndarray]:
     """Offsets (s, k, 3) of strands that leave the scalp at p with normals n."""
     count = len(p)
     part, side = identity.hair_part, np.sign(identity.hair_part)
@@ -178,7 +193,11 @@ def brows(identity: Identity, points: np.ndarray) -> Strands:
         t = np.linspace(0, 1, steps)
         out = np.array([0, 0, 0.10])
         bend = along * 0.35 + np.array([0, -0.12, 0])
-        offsets.append(direction[:, None] * (length * t)[..., None] + out * np.sin(t * 2.6)[:, None] + (bend[:, None] * (length * t**2)[..., None]))
+        offsets.append(
+            direction[:, None] * (length * t)[..., None]
+            + out * np.sin(t * 2.6)[:, None]
+            + (bend[:, None] * (length * t**2)[..., None])
+        )
     n = 2 * count
     colour = identity.hair * 0.8 + 0.2 * np.array([0.03, 0.02, 0.015])
     if identity.hair.mean() > 0.25:
@@ -233,14 +252,18 @@ def lashes(identity: Identity, points: np.ndarray) -> Strands:
     )
 
 
-def beard(identity: Identity, points: np.ndarray, normals: np.ndarray, triangles: np.ndarray, mask: np.ndarray) -> list[Strands]:
+def beard(
+    identity: Identity, points: np.ndarray, normals: np.ndarray, triangles: np.ndarray, mask: np.ndarray
+) -> list[Strands]:
     """Facial hair where `mask` (m,) says so."""
     if identity.beard == "none":
         return []
     rng = np.random.default_rng([identity.seed, 0xBEA])
     stubble = identity.beard == "stubble"
     count, steps = (5000, 2) if stubble else (8000, 4)
-    count = int(count * (0.5 + 0.5 * identity.beard_density) * {"moustache": 0.16, "goatee": 0.4}.get(identity.beard, 1.0))
+    count = int(
+        count * (0.5 + 0.5 * identity.beard_density) * {"moustache": 0.16, "goatee": 0.4}.get(identity.beard, 1.0)
+    )
     roots, weights = sample(rng, points, triangles, np.clip(mask * 1.2, 0, 1) ** 2, count)
     n = np.einsum("sk,skc->sc", weights, normals[roots])
     p = np.einsum("sk,skc->sc", weights, points[roots])
@@ -264,7 +287,11 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Roots (count, 4) and weights (count, 4), spread over the surface by `density` (m,) per area."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) * density[triangles].mean(axis=1) * (density[triangles].min(axis=1) > 0)
+    area = (
+        np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        * density[triangles].mean(axis=1)
+        * (density[triangles].min(axis=1) > 0)
+    )
     chosen = rng.choice(len(triangles), size=count, p=area / area.sum())
     r = np.sqrt(rng.uniform(0, 1, count))
     s = rng.uniform(0, 1, count)

@@ -9,13 +9,13 @@ import numpy as np
 from scipy import sparse
 
 from . import rig
-from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
 from .body import cloth, ears, torso
+from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
 from .canvas import Canvas
 from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
+from .hair import Strands, beard, brows, lashes, scalp_hair
 from .identity import Identity, person
 from .pose import FaceTruth, Pose
-from .hair import Strands, beard, brows, lashes, scalp_hair
 from .raster import (
     FAR,
     draw_strands,
@@ -114,7 +114,15 @@ class TalkingHead:
         self._torso = body.astype(np.float32)
         self.torso = Part(body_triangles, cloth(self.identity), CLOTH, body_texels, np.ones(len(body), np.float32))
         self.ears = [
-            Part(t, plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3), SKIN, np.zeros((len(p), 2), np.float32), shade_, True, points=p)
+            Part(
+                t,
+                plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3),
+                SKIN,
+                np.zeros((len(p), 2), np.float32),
+                shade_,
+                True,
+                points=p,
+            )
             for p, t, shade_ in ears(self.identity, rest)
         ]
         normals = np.empty((len(rest), 3), np.float32)
@@ -160,7 +168,9 @@ class TalkingHead:
             self._draw_hair(canvas, strands, hair, pose, moments)
         return self._truth(points, pose)
 
-    def _strands(self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose) -> np.ndarray:
+    def _strands(
+        self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose
+    ) -> np.ndarray:
         """The hairs (s, k, 3) float32 where they are now."""
         offsets = strands.offsets
         if strands.blinks is not None and pose.blink > 0:
@@ -169,7 +179,9 @@ class TalkingHead:
         place_strands(points, strands.roots, strands.weights, offsets, rotation.astype(np.float32), hair)
         if strands.hangs:
             still = np.empty_like(offsets)
-            place_strands(rest.astype(np.float32), strands.roots, strands.weights, offsets, np.eye(3, dtype=np.float32), still)
+            place_strands(
+                rest.astype(np.float32), strands.roots, strands.weights, offsets, np.eye(3, dtype=np.float32), still
+            )
             share = np.clip((strands.hangs - still[..., 1:2]) / 10, 0, 0.9).astype(np.float32)
             hair = hair * (1 - share) + still * share
         return hair
@@ -227,7 +239,9 @@ class TalkingHead:
             y = self._sphere[:, 1] * EYE_RADIUS + self.identity.eyes[side][1]
             x = np.abs(self._sphere[:, 0])
             shade_of_lid = np.clip((top - y) / 0.42, 0, 1)
-            part.occlusion[:] = (0.35 + 0.65 * shade_of_lid) * np.clip(0.75 + (y - bottom) / 0.8, 0.75, 1) * (1 - 0.35 * x**2)
+            part.occlusion[:] = (
+                (0.35 + 0.65 * shade_of_lid) * np.clip(0.75 + (y - bottom) / 0.8, 0.75, 1) * (1 - 0.35 * x**2)
+            )
 
     def _truth(self, points: np.ndarray, pose: Pose) -> FaceTruth:
         frame = _project(points, pose, np.eye(2, 3))[0][:, :2]
@@ -235,7 +249,9 @@ class TalkingHead:
         def distance(a: int, b: int) -> float:
             return float(np.linalg.norm(frame[a] - frame[b]))
 
-        return FaceTruth(frame[:468].copy(), distance(13, 14), distance(61, 291), (distance(159, 145) + distance(386, 374)) / 2)
+        return FaceTruth(
+            frame[:468].copy(), distance(13, 14), distance(61, 291), (distance(159, 145) + distance(386, 374)) / 2
+        )
 
     def _attributes(self, part: Part, points: np.ndarray) -> np.ndarray:
         out = np.empty((len(points), 9), np.float32)

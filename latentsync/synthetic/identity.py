@@ -199,7 +199,9 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
     move(_bump(p, (1.3, -8.6, -1.0), (1.1, 1.2, 3)), x=0.14 * n[3] - 0.16 * f)
     move(_bump(p, (5.6, -4.2, -5.0), (1.6, 1.8, 2.5)), x=0.22 * n[4] - 0.20 * f)  # the jaw's angle
     move(_bump(p, (5.0, 0.2, -1.5), (1.5, 1.3, 2.5)), x=0.22 * n[5], z=0.22 * n[6] + 0.08 * f)  # cheekbones
-    move(_bump(p, (4.0, -3.4, -2.0), (1.5, 1.7, 2.5)), x=0.22 * n[7] - 0.15 * age, z=0.25 * n[8] + 0.06 * f - 0.25 * age)
+    move(
+        _bump(p, (4.0, -3.4, -2.0), (1.5, 1.7, 2.5)), x=0.22 * n[7] - 0.15 * age, z=0.25 * n[8] + 0.06 * f - 0.25 * age
+    )
     move(_bump(p, (2.4, 4.9, 1.6), (2.4, 0.7, 2.5)), z=0.14 * n[9] - 0.14 * f)  # brow ridge
     move(_bump(p, (0, 7.8, 0), (4.5, 2.6, 5)), z=0.25 * n[10] + 0.1 * f, y=0.2 * n[11])  # forehead
     move(_bump(p, (6.6, 6.0, -3.5), (2.0, 2.2, 3)), x=0.20 * n[12])  # temples
@@ -234,7 +236,11 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
     # the whole
     neck = (1 - ramp(-16, -8)) * (1 - front * (p[:, 1] > -9.5))
     middle = np.array([0, 0, -8.6])
-    p = np.where(neck[:, None] > 0, (p - middle) * (1 + neck[:, None] * (-0.06 * f - 0.02 + 0.03 * n[32]) * (1, 0, 1)) + middle, p)
+    p = np.where(
+        neck[:, None] > 0,
+        (p - middle) * (1 + neck[:, None] * (-0.06 * f - 0.02 + 0.03 * n[32]) * (1, 0, 1)) + middle,
+        p,
+    )
     p *= (1 + 0.025 * n[33] + 0.028, 1 + 0.02 * n[34], 1)
     _skew(p, rng)
     eyes = np.array([_eyeball(p, side) for side in (0, 1)])

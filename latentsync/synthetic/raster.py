@@ -66,7 +66,12 @@ def transform(points: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
 
 @njit(**JIT)
 def place_strands(
-    points: np.ndarray, roots: np.ndarray, weights: np.ndarray, offsets: np.ndarray, rotation: np.ndarray, out: np.ndarray
+    points: np.ndarray,
+    roots: np.ndarray,
+    weights: np.ndarray,
+    offsets: np.ndarray,
+    rotation: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Fill `out` (s, k, 3): hairs at their roots among `points` (n, 3), turned by `rotation` (3, 3)."""
     for s in range(roots.shape[0]):
@@ -146,12 +151,20 @@ def lit(moments: np.ndarray, u: float, v: float, z: float) -> float:
     i, j = int(v), int(u)
     fv, fu = v - F(i), u - F(j)
     k00, k01, k10, k11 = (F(1) - fv) * (F(1) - fu), (F(1) - fv) * fu, fv * (F(1) - fu), fv * fu
-    mean = moments[i, j, 0] * k00 + moments[i, j + 1, 0] * k01 + moments[i + 1, j, 0] * k10 + moments[i + 1, j + 1, 0] * k11
+    mean = (
+        moments[i, j, 0] * k00
+        + moments[i, j + 1, 0] * k01
+        + moments[i + 1, j, 0] * k10
+        + moments[i + 1, j + 1, 0] * k11
+    )
     behind = mean - z
     if behind <= F(0):
         return F(1)
     square = (
-        moments[i, j, 1] * k00 + moments[i, j + 1, 1] * k01 + moments[i + 1, j, 1] * k10 + moments[i + 1, j + 1, 1] * k11
+        moments[i, j, 1] * k00
+        + moments[i, j + 1, 1] * k01
+        + moments[i + 1, j, 1] * k10
+        + moments[i + 1, j + 1, 1] * k11
     )
     variance = max(square - mean * mean, F(0.05))
     return _smooth(F(0.25), F(1), variance / (variance + behind * behind))
@@ -263,7 +276,11 @@ def shade(
             ar = occlusion * (F(1.3) - F(0.3) * occlusion)
             er = dr * light[1, 0] * sr + back * light[3, 0] + ar * (up * light[4, 0] + (F(1) - up) * light[5, 0])
             eg = dg * light[1, 1] * sg + back * light[3, 1] + occlusion * (up * light[4, 1] + (F(1) - up) * light[5, 1])
-            eb = db * light[1, 2] * share + back * light[3, 2] + occlusion * (up * light[4, 2] + (F(1) - up) * light[5, 2])
+            eb = (
+                db * light[1, 2] * share
+                + back * light[3, 2]
+                + occlusion * (up * light[4, 2] + (F(1) - up) * light[5, 2])
+            )
             er += rim * light[7, 0]
             eg += rim * light[7, 1]
             eb += rim * light[7, 2]
@@ -404,7 +421,7 @@ def draw_strands(
                 green = colours[s, k, 1] * u + colours[s, k + 1, 1] * t
                 blue = colours[s, k, 2] * u + colours[s, k + 1, 2] * t
                 low, high = b - reach + F(0.5), b + reach + F(0.5)
-                for c in range(max(int(math.floor(low)), 0), min(int(math.floor(high)), limit_b - 1) + 1):
+                for c in range(max(math.floor(low), 0), min(math.floor(high), limit_b - 1) + 1):
                     y, x = (a, c) if steep else (c, a)
                     left = F(1) - layer[y, x, 3]
                     if left < F(0.03) or z < depth[y, x]:

@@ -45,7 +45,7 @@ def shapes() -> np.ndarray:
         for ring, row in enumerate(lips):
             outer = 1 - ring / 3  # 1 on the lips' edge, 0 where they touch
             for j, vertex in enumerate(row):
-                x, y, z = vertices[vertex]
+                x, y, _ = vertices[vertex]
                 line = vertices[UPPER_LIP[3][j]][1]
                 slit = 0.10 * middle[j] * (sign < 0)
                 rows[0][vertex] = (0.45 * s[j], slit + 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)

@@ -27,7 +27,9 @@ def texture_coordinates(points: np.ndarray) -> np.ndarray:
 def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
     """Smooth noise (height, width) float32 of unit variance; `cell` is the size of its grains in pixels."""
     coarse = rng.standard_normal((int(height / cell) + 3, int(width / cell) + 3)).astype(np.float32)
-    field = cv2.resize(coarse, (int(coarse.shape[1] * cell) + 1, int(coarse.shape[0] * cell) + 1), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(
+        coarse, (int(coarse.shape[1] * cell) + 1, int(coarse.shape[0] * cell) + 1), interpolation=cv2.INTER_CUBIC
+    )
     field = field[:height, :width]
     return (field - field.mean()) / field.std()
 
@@ -100,7 +102,8 @@ class Painter:
 def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """The texture (HEIGHT, WIDTH, 6) float32 as raster.shade takes it.
 
-    `points` (m, 3) and `triangles` are the fine mesh at rest; masks (m, 3) are 1 on the lips, in the mouth and on the lids' rims.
+    `points` (m, 3) and `triangles` are the fine mesh at rest; masks (m, 3) are 1 on the lips, in the mouth and
+    on the lids' rims.
     """
     rng = np.random.default_rng([identity.seed, 0x5C1])
     painter = Painter(points, triangles)
@@ -142,9 +145,16 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     if identity.beard != "none":
         # Hair under the skin: seen before it is felt.
         shadow = np.clip(beard_zone * (0.75 + 0.15 * grain), 0, 1)
-        tint(whole(shadow), tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.45 * identity.beard_density)
+        tint(
+            whole(shadow),
+            tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)),
+            0.45 * identity.beard_density,
+        )
     _spots(identity, rng, painter, colour)
-    scalp = np.clip((hairline(painter.xyz.reshape(-1, 3), identity).reshape(HEIGHT, WIDTH) + 0.4 * middle) / 0.9, 0, 1) * has_skin
+    scalp = (
+        np.clip((hairline(painter.xyz.reshape(-1, 3), identity).reshape(HEIGHT, WIDTH) + 0.4 * middle) / 0.9, 0, 1)
+        * has_skin
+    )
     if identity.hair_style not in ("covered", "bald"):
         weight = (0.9 * scalp)[..., None]
         colour = colour * (1 - weight) + identity.hair.astype(np.float32) * 0.6 * (1 + 0.2 * grain)[..., None] * weight
@@ -169,7 +179,11 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     relief = relief * (1 - edge[..., 0]) + edge[..., 0] * 0.006 * creases
     colour *= 1 - 0.72 * np.clip(inner * 1.2 - 0.2, 0, 1)[..., None] * np.array([0.85, 1.0, 1.0], np.float32)
     colour *= 1 - 0.55 * np.clip(rims * 1.3 - 0.3, 0, 1)[..., None] * np.array([0.7, 0.9, 0.9], np.float32)
-    gloss = 0.30 + 0.22 * painter.spot(face[4] + (0, 1, 0), (1.0, 2.2, 2)).spread() + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3)).spread()
+    gloss = (
+        0.30
+        + 0.22 * painter.spot(face[4] + (0, 1, 0), (1.0, 2.2, 2)).spread()
+        + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3)).spread()
+    )
     gloss = gloss * (1 - 0.15 * age + 0.2 * dark) * (1 + 0.10 * middle + 0.08 * grain)
     gloss = gloss * (1 - 0.6 * beard_zone * (identity.beard != "none")) * (1 - edge[..., 0]) + edge[..., 0] * 0.75
     slopes = (np.gradient(relief, axis=1) / CM_U, -np.gradient(relief, axis=0) / CM_V)
@@ -207,10 +221,26 @@ def _spots(identity: Identity, rng: np.random.Generator, painter: Painter, colou
     layer = np.zeros((HEIGHT, WIDTH), np.float32)
     for _ in range(int(420 * identity.freckles)):
         u, v = rng.normal(WIDTH / 2, WIDTH * 0.075), rng.normal(0.427, 0.04) * HEIGHT
-        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(7, 17)), float(rng.uniform(0.15, 0.6)), -1, cv2.LINE_AA, 4)
+        cv2.circle(
+            layer,
+            (int(u * 16), int(v * 16)),
+            int(rng.uniform(7, 17)),
+            float(rng.uniform(0.15, 0.6)),
+            -1,
+            cv2.LINE_AA,
+            4,
+        )
     for _ in range(rng.poisson(2 + 2 * identity.age)):
         u, v = rng.normal(WIDTH / 2, WIDTH * 0.1), rng.uniform(0.2, 0.75) * HEIGHT
-        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(11, 26)), float(rng.uniform(0.4, 0.8)), -1, cv2.LINE_AA, 4)
+        cv2.circle(
+            layer,
+            (int(u * 16), int(v * 16)),
+            int(rng.uniform(11, 26)),
+            float(rng.uniform(0.4, 0.8)),
+            -1,
+            cv2.LINE_AA,
+            4,
+        )
     layer = cv2.GaussianBlur(layer, (0, 0), 0.8)[..., None]
     colour *= 1 - layer * np.array([0.45, 0.62, 0.70], np.float32)
 
@@ -230,7 +260,7 @@ def _wrinkles(face: np.ndarray, rng: np.random.Generator):
             start = outer + 0.55 * away
             yield np.stack([start, start + away, start + 1.7 * away + (0, -0.1 * k, -0.4)]), 0.45, 0.35
         frown = face[(107, 336)[left]] + ((0.45, -0.45)[left], -0.3, 0.2)
-        yield np.stack([frown, frown + (0, 0.6, 0), frown + ((-0.1, 0.1)[left], 1.2, 0)]), 0.4, 0.4
+        yield frown + np.array([(0, 0, 0), (0, 0.6, 0), ((-0.1, 0.1)[left], 1.2, 0)]), 0.4, 0.4
     for k in range(3):
         height = 6.3 + 0.75 * k + rng.normal(0, 0.1)
         wave = rng.normal(0, 0.12, 7)
