@@ -218,7 +218,7 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
     lips = _bump(p, (0, -4.75, 0.6), (2.6, 1.0, 2.0))
     move(lips, z=0.16 * n[21])
     upper = p[:, 1] > p[13, 1]
-    thick = np.where(upper, 0.20 * n[22] + 0.14, 0.17 * n[23]) + 0.10 * f - 0.16 * age + 0.12
+    thick = np.where(upper, 0.20 * n[22] + 0.14, 0.17 * n[23]) + 0.08 * f - 0.10 * age + 0.14
     p[:, 1] += (p[:, 1] - (p[13, 1] + p[14, 1]) / 2) * thick * _bump(p, (0, -4.8, 0.6), (2.2, 1.15, 2.0))
     move(_bump(p, (0, -4.8, 0), (3.4, 1.7, 3)), y=0.18 * n[24])
     move(_bump(p, (3.0, -4.5, -1.1), (0.8, 0.6, 1.2)), y=0.09 * n[25] - 0.10 * age)  # corners

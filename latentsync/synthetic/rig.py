@@ -47,10 +47,10 @@ def shapes() -> np.ndarray:
             for j, vertex in enumerate(row):
                 x, y, _ = vertices[vertex]
                 line = vertices[UPPER_LIP[3][j]][1]
-                slit = 0.10 * middle[j] * (sign < 0)
+                slit = 0.20 * middle[j] * (sign < 0)
                 rows[0][vertex] = (0.45 * s[j], slit + 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
                 forward = 0.50 + 0.30 * middle[j] + 0.12 * np.sin(np.pi * min(ring, 2) / 2)
-                apart = sign * (0.16 if sign > 0 else 0.36) * middle[j]
+                apart = sign * (0.15 if sign > 0 else 0.32) * middle[j]
                 rows[1][vertex] = (-0.16 * x, apart + 0.04 * (y - line), forward)
                 raised = (0.34 - 0.04 * outer) * (0.35 + 0.65 * middle[j]) if sign > 0 else 0.0
                 rows[2][vertex] = (0.0, raised, 0.06 if raised else 0.0)
