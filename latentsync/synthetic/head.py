@@ -10,7 +10,7 @@ from scipy import sparse
 
 from . import rig
 from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
-from .body import cloth, ears, torso
+from .body import Piece, dress, ears
 from .canvas import Canvas
 from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .identity import Identity, person
@@ -19,6 +19,7 @@ from .hair import Strands, beard, brows, lashes, scalp_hair
 from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
 from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
+from .wear import wear
 
 CAMERA = 85.0  # centimetres from the face
 PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
@@ -28,6 +29,8 @@ LEVELS = 2
 SKIN = np.array([0.50, 0.28, 0.20, 0.55, 22.0, 1.0, 0, 0], np.float32)
 EYE = np.array([0.25, 0.18, 0.15, 1.2, 380.0, 0.0, 0, 0], np.float32)
 CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
+FRAME = np.array([0.15, 0.15, 0.15, 1.0, 60.0, 0.0, 0, 0], np.float32)
+MATERIALS = {"skin": SKIN, "cloth": CLOTH, "frame": FRAME}
 TEETH = np.array([0.30, 0.25, 0.22, 0.5, 40.0, 0.0, 0, 0], np.float32)
 
 
@@ -43,6 +46,9 @@ class Part:
     two_sided: bool = False
     casts_shadow: bool = True
     points: np.ndarray | None = field(default=None)  # (n, 3) at rest, for parts that only turn with the head
+    turns: np.ndarray | None = None  # (n, 1) how far they do
+    follows: np.ndarray | None = None  # (n,) vertices of the face whose movement `share` (n, 1) of them takes on
+    share: np.ndarray | None = None
 
 
 @lru_cache
@@ -57,8 +63,10 @@ def _neck() -> np.ndarray:
     """How far each fine vertex (m,) turns with the head, 1 ... 0 at the neck's base."""
     control = cage()
     weight = np.ones(len(control.vertices))
-    rings = np.arange(len(control.skull))
-    weight[control.skull] = np.clip((len(rings) - 1 - rings) / 5, 0, 1)[:, None]
+    y, z = control.vertices[control.skull][..., 1:].transpose(2, 0, 1)
+    top = np.interp(z, (-13, -3.5), (-5.5, -10.0))  # the nape bends higher than the throat
+    share = np.clip((y + 15.0) / (top + 15.0), 0, 1)
+    weight[control.skull] = share * share * (3 - 2 * share)
     return np.asarray(surface()[0] @ weight, np.float32)
 
 
@@ -84,7 +92,6 @@ class TalkingHead:
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
         self._normals = {}
-        self.skin.occlusion = occlusion(rest.astype(np.float32), triangles, [])
         sphere, sphere_triangles, coordinates = eyeball_mesh()
         eye_texture = eyeball_texture(self.identity)
         self._sphere = sphere
@@ -97,12 +104,11 @@ class TalkingHead:
             Part(m.triangles, m.texture, TEETH, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
             for m in self.mouth
         ]
-        body, body_triangles, body_texels = torso(self.identity)
-        self._torso = body.astype(np.float32)
-        self.torso = Part(body_triangles, cloth(self.identity), CLOTH, body_texels, np.ones(len(body), np.float32))
+        self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
         self.ears = [
             Part(t, plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3), SKIN, np.zeros((len(p), 2), np.float32), shade_, True, points=p)
             for p, t, shade_ in ears(self.identity, rest)
+            if self.identity.headwear != "scarf"
         ]
         normals = np.empty((len(rest), 3), np.float32)
         vertex_normals(rest.astype(np.float32), triangles, normals)
@@ -123,7 +129,7 @@ class TalkingHead:
         """Draw the person over what `canvas` shows."""
         points, rest, rotation = self._posed(mouth, pose)
         canvas.ids.fill(-1)
-        jobs = [(self.skin, points), (self.torso, self._torso)]
+        jobs = [(self.skin, points), *self._worn(rest, rotation)]
         jobs += [(part, self._turned(part.points, rotation)) for part in self.ears]
         jobs += [(part, self._turned(p, rotation)) for part, p in self._mouth_parts(mouth, rest)]
         jobs += [(part, self._turned(self._eye_points(i, pose), rotation)) for i, part in enumerate(self.eyes)]
@@ -147,6 +153,35 @@ class TalkingHead:
         for strands, hair in zip(self.strands, hairs, strict=True):
             self._draw_hair(canvas, strands, hair, pose, moments)
         return self._truth(points, pose)
+
+    def _wear(self, pieces: list[Piece], rest: np.ndarray) -> list[Part]:
+        """Parts that shade each other and lie in the head's shade."""
+        self._neutral = rest
+        meshes = [(p.points.astype(np.float32), p.triangles) for p in pieces]
+        meshes.append((rest.astype(np.float32), self.skin.triangles))
+        parts = []
+        self.skin.occlusion = occlusion(*meshes[-1], meshes[:-1])
+        for i, piece in enumerate(pieces):
+            dark = 1 - occlusion(*meshes[i], meshes[:i] + meshes[i + 1 :])
+            near = np.clip((piece.points[:, 1] + 22) / 5, 0, 1) * np.clip((18 - np.abs(piece.points[:, 0])) / 6, 0, 1)
+            open_share = (1 - dark * near).astype(np.float32)
+            part = Part(piece.triangles, piece.texture, MATERIALS[piece.material], piece.texels, open_share, True)
+            part.points = meshes[i][0]
+            if piece.turns is not None:
+                part.turns = piece.turns[:, None].astype(np.float32)
+            if piece.follows is not None:
+                part.follows, part.share = piece.follows, piece.share[:, None].astype(np.float32)
+            parts.append(part)
+        return parts
+
+    def _worn(self, rest: np.ndarray, rotation: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
+        for part in self.worn:
+            points = part.points
+            if part.follows is not None:
+                points = points + part.share * (rest - self._neutral)[part.follows].astype(np.float32)
+            if part.turns is not None:
+                points = points + part.turns * (self._turned(points, rotation) - points)
+            yield part, points
 
     def _strands(self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose) -> np.ndarray:
         """The hairs (s, k, 3) float32 where they are now."""
