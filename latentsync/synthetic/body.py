@@ -128,6 +128,9 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
     torso = Torso(identity, rest)
     fabric, second = identity.fabric, identity.fabric_2
     clothes = identity.clothes
+    scarf = identity.headwear == "scarf"  # which hides necklines: they stay simple
+    if scarf and clothes != "blazer":
+        clothes = "crew"
     low = 0.9 * rng.random() * identity.feminine  # how far a neckline is cut out
     crew = _round(13.5 + low, 6.6 + 0.8 * low, 2.75 + 1.6 * low)
     light = np.array([0.80, 0.80, 0.78]) * (0.72 + 0.28 * rng.random())
@@ -140,12 +143,12 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
         pieces, line = _shell(torso, opening, lambda xy: cloth(identity, rng, fabric, xy, "shirt"))
         pieces += _collar(torso, fabric, 0.36)
     elif clothes == "blazer":
-        pieces, line = _blazer(identity, rng, torso, crew, light, second)
+        pieces, line = _blazer(identity, rng, torso, crew, light, second, collar=not scarf)
     else:
         high = _round(13.2, 6.4, 2.9)
         pieces, line = _shell(torso, high, lambda xy: cloth(identity, rng, fabric, xy, "hoodie"))
         pieces += [_hood(torso, pieces[0].texture), *_cords(torso, rng, light)]
-    return [_bust(torso, identity, line), *pieces]
+    return pieces if scarf else [_bust(torso, identity, line), *pieces]
 
 
 def _round(y: float, half_width: float, depth: float) -> Neckline:
@@ -208,7 +211,7 @@ def _shell(torso: Torso, opens: Neckline, paint: Callable, lift: float = 0.35, c
     return [Piece(flat, grid(48, columns), texels(flat), texture, "cloth")], line
 
 
-def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6) -> list[Piece]:
+def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6, size: float = 1.0) -> list[Piece]:
     """A shirt's collar: a stand around the neck, from whose upper edge two leaves fall; `gap` radians apart in front."""
     columns = 25
     u = np.linspace(0, 1, columns)  # from the nape to the front
@@ -225,8 +228,8 @@ def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6) -> 
         fold[:, 2] -= 0.5 * np.clip(u - 0.5, 0, 1)
         foot = fold * (0.99, 1, 1) - (0, 3.2, 0)
         foot[:, 2] = AXIS_Z + (foot[:, 2] - AXIS_Z) * 0.97
-        reach = np.interp(u, (0, 0.4, 0.7, 0.88, 1), (3.1, 3.0, 3.3, 4.2, 5.1))
-        spread = side * np.interp(u, (0, 0.6, 1), (0, 0.10, 0.30))
+        reach = 2.0 + size * np.interp(u, (0, 0.4, 0.7, 0.88, 1), (1.1, 1.0, 1.3, 2.2, 3.1))
+        spread = side * size * np.interp(u, (0, 0.6, 1), (0, 0.10, 0.30))
         edge, under = (torso.lifted(reach, angle + spread, lift - tuck) for tuck in (0, 0.28))
         middle = (fold + edge) / 2 + (edge - fold) * (0.12, 0, 0.12) + (0, 0.45, 0.25)
         s = np.array([0.1, 0.3, 0.55, 0.8, 1.0])[:, None, None]
@@ -241,14 +244,14 @@ def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6) -> 
 
 
 def _blazer(
-    identity: Identity, rng: np.random.Generator, torso: Torso, crew: Neckline, light: np.ndarray, second: np.ndarray
+    identity: Identity, rng: np.random.Generator, torso: Torso, crew: Neckline, light: np.ndarray, second: np.ndarray, *, collar: bool
 ) -> tuple[list[Piece], np.ndarray]:
-    tie = rng.random() < (0.0 if identity.feminine else 0.5)
-    shirt = tie or rng.random() < 0.5
+    tie = collar and rng.random() < (0.0 if identity.feminine else 0.5)
+    shirt = collar and (tie or rng.random() < 0.5)
     opening = _vee(5.7, -12.6, -16.4 if tie else -19.5) if shirt else crew
     pieces, line = _shell(torso, opening, lambda xy: cloth(identity, rng, light, xy, "shirt" if shirt else "crew"), 0.2)
     if shirt:
-        pieces += _collar(torso, light, 0.16 if tie else 0.36, 0.42)
+        pieces += _collar(torso, light, 0.16 if tie else 0.36, 0.42, 0.55)
     if tie:
         pieces.append(_tie(torso, rng, second))
     tip = -rng.uniform(33, 38)
@@ -450,6 +453,6 @@ def ears(identity: Identity, rest: np.ndarray) -> list[tuple[np.ndarray, np.ndar
         points[..., 2] = anchor[2] + local[..., 0] + 0.10 * local[..., 1] * -1
         points[..., 1] = anchor[1] + 0.25 + local[..., 1]
         points[..., 0] = anchor[0] + side * local[..., 2] + side * 0.06 * local[..., 1]
-        order = triangles if side > 0 else triangles[:, ::-1].copy()
+        order = triangles if side < 0 else triangles[:, ::-1].copy()
         result.append((points.reshape(-1, 3), order, occlusion.ravel().astype(np.float32)))
     return result

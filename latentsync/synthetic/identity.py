@@ -66,7 +66,7 @@ class Identity:
     fabric: np.ndarray
     fabric_2: np.ndarray
     light: np.ndarray  # (8, 3) float32, as raster.shade takes it
-    headwear: str | None = None  # "scarf", "beanie"; only with hair_style "covered"
+    headwear: str | None = None  # "scarf", "beanie"; a scarf only with hair_style "covered"
 
 
 def linear(srgb: tuple[int, ...] | np.ndarray) -> np.ndarray:
@@ -128,6 +128,8 @@ def person(seed: int) -> Identity:
     )
     # Drawn last: what only a few people have must not change the others.
     headwear = ("scarf" if rng.random() < 0.75 else "beanie") if style == "covered" else None
+    if headwear == "beanie":
+        known["hair_style"] = "long" if rng.random() < 0.7 else "bob"
     return Identity(**known, headwear=headwear)
 
 

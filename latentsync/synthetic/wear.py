@@ -180,10 +180,11 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     scale = np.abs(oval[:, 0]).max() / 7.6
 
     def hull(p: np.ndarray) -> np.ndarray:
-        skull = _ball(p, (0, 4.2, -8.0), (8.75 * scale, 9.9, 10.9))
-        jaw = _ball(p, (0, -3.2, -7.0), (8.5 * scale, 8.4, 8.0))
+        skull = _ball(p, (0, 4.2, -8.0), (9.1 * scale, 9.9, 10.9))
+        jaw = _ball(p, (0, -3.2, -7.0), (9.3 * scale, 9.4, 8.4))
         y = p[..., 1]
-        neck = np.hypot(p[..., 0] / 7.3, (p[..., 2] + 8.0) / 6.9) * 7.0 - 7.0
+        wide = 7.6 + 0.12 * np.clip(-4 - y, 0, 12)
+        neck = np.hypot(p[..., 0] / wide, (p[..., 2] + 8.0) / 7.4) * 7.4 - 7.4
         neck = np.maximum(neck, y - 2.0)
         return _blend(_blend(skull, jaw, 2.5), neck, 3.0)
 
@@ -197,28 +198,28 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     top, low = edge + (0, -0.3, 0.25), rings[-1]
     for j in range(10):
         s = ((j + 1) / 10) ** 0.9
-        hang = top * (1 - s) + low * s + np.array([0, -0.2, 0.5]) * np.sin(np.pi * s)
+        hang = top * (1 - s) + low * s + np.array([0, -0.2, 0.9]) * np.sin(np.pi * s)
         rings[j] = rings[j] * (1 - chin[:, None]) + hang * chin[:, None]
     torso = Torso(identity, rest)
     azimuth = np.arctan2(rings[-1][:, 0], rings[-1][:, 2] + 8.4)
     ahead = np.cos(azimuth)
     skirt = []
-    for s in (0.33, 0.66, 1.0):
-        t = 2.0 + (1.8 + 1.6 * np.clip(ahead, 0, 1) + 0.5 * np.sin(azimuth * 2 + rng.uniform(0, 6))) * s
-        skirt.append(torso.lifted(t, azimuth, np.full(k, 1.15 - 0.25 * s)))
+    over = 2.2 if identity.clothes == "blazer" else 1.5
+    for s in (0.25, 0.6, 1.0):
+        t = 2.6 + (2.0 + 1.6 * np.clip(ahead, 0, 1) + 0.5 * np.sin(azimuth * 2 + rng.uniform(0, 6))) * s
+        skirt.append(torso.lifted(t, azimuth, np.full(k, over + 0.9 * (1 - s) ** 2)))
     tucked = torso.lifted(t, azimuth, np.full(k, 0.2))
-    under = edge + (inside - oval) * 0.0 - _outward(edge) * 0.5
-    roll = edge + _outward(edge) * np.array([0.34]) + (rings[0] - edge) * 0.12
-    nodes = np.stack([under, edge, roll, *rings, *skirt, tucked])
+    under = edge - _outward(edge) * 0.5
+    roll = edge + _outward(edge) * 0.34 + (rings[0] - edge) * 0.12
+    nodes = np.stack([under, edge, roll, *rings[:5], *skirt, tucked])
     for _ in range(2):  # cloth has no dents
         nodes[3:-2] = 0.5 * nodes[3:-2] + 0.25 * (nodes[2:-3] + nodes[4:-1])
         nodes[3:-1] = 0.6 * nodes[3:-1] + 0.2 * (np.roll(nodes[3:-1], 1, axis=1) + np.roll(nodes[3:-1], -1, axis=1))
     rows = np.concatenate([[0, 0.5, 1, 1.5, 2, 2.5], np.linspace(3, len(nodes) - 2, 40), [len(nodes) - 1.5, len(nodes) - 1]])
     columns = 84
-    share = np.clip(1 - np.arange(len(nodes)) / 9.0, 0, 1)[:, None] * np.ones(k)
-    turns = np.interp(np.arange(len(nodes)), (8, 13), (1, 0))[:, None] * np.ones(k)
+    share = np.clip(1 - np.arange(len(nodes)) / 8.0, 0, 1)[:, None] * np.ones(k)
     y = nodes[..., 1]
-    turns = np.clip((y + 15.5) / np.interp(nodes[..., 2], (-13, -4), (9.5, 6.0)), 0, 1)
+    turns = np.clip((y + 15.0) / (np.interp(nodes[..., 2], (-13, -3.5), (-5.5, -10.0)) + 15.0), 0, 1)
     turns = turns * turns * (3 - 2 * turns)
     points = _finer(nodes, rows, columns)
     extra = np.clip(_finer(np.stack([share, turns], axis=-1), rows, columns), 0, 1)
@@ -226,7 +227,7 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     nearest = np.array(OVAL)[np.round(np.linspace(0, k, columns + 1)).astype(int) % k]
     follows = np.tile(nearest, len(rows))
     texture, where = _woven(rng, identity.fabric_2 if rng.random() < 0.7 else identity.fabric, points)
-    triangles = grid(len(rows), columns + 1)
+    triangles = grid(len(rows), columns + 1)[:, ::-1].copy()
     return Piece(
         *(points.reshape(-1, 3), triangles, where, texture, "cloth"),
         *(extra[..., 1].ravel(), follows, (extra[..., 0] * 0.9).ravel()),
@@ -248,9 +249,11 @@ def _drape(rng: np.random.Generator, points: np.ndarray, rows: np.ndarray, colum
     low = np.clip((-np.cos(polar) + 0.55) / 1.1, 0, 1) * np.clip((r - 3.0) / 2.0, 0, 1)
     slings = np.sin(r * rng.uniform(1.9, 2.4) + 1.3 * wander + rng.uniform(0, 6))
     slings = slings + 0.5 * np.sin(r * rng.uniform(3.2, 3.9) - 1.6 * wander + rng.uniform(0, 6))
-    high = np.clip((np.cos(polar) + 0.3) / 1.0, 0, 1) * np.clip((r - 2.5) / 3.0, 0, 1) * np.clip((10 - r) / 4, 0, 1)
+    high = np.clip((np.cos(polar) + 0.3) / 1.0, 0, 1) * np.clip((r - 2.5) / 3.0, 0, 1) * np.clip((8 - r) / 3, 0, 1)
     pleats = np.sin(r * 1.1 + 2.5 * np.sin(polar + rng.uniform(0, 6)) + rng.uniform(0, 6))
-    height = 0.34 * low * slings + 0.10 * high * pleats
+    crossed = (polar - np.pi) * rng.choice((-1, 1)) * 1.5 + (r - rng.uniform(6.8, 7.6)) * 0.5
+    crossed = low * np.clip((r - 4) / 2, 0, 1) / (1 + np.exp(-crossed / 0.10))  # one end lies over the other
+    height = 0.30 * low * slings + 0.10 * high * pleats + 0.55 * crossed
     down = np.gradient(points, axis=0)
     along = np.gradient(points, axis=1)
     along[:, [0, -1]] = ((points[:, 1] - points[:, -2]) / 2)[:, None]
@@ -265,7 +268,7 @@ def _woven(rng: np.random.Generator, colour: np.ndarray, points: np.ndarray) -> 
     side = 384
     texture = plain(colour, 0.16, side)
     thread = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), sigmaX=0.6, sigmaY=2.0)
-    texture[..., :3] *= (1 + 0.05 * thread / thread.std() + 0.03 * noise(rng, side, side, 40))[..., None]
+    texture[..., :3] *= (1 + 0.02 * thread / thread.std() + 0.015 * noise(rng, side, side, 40))[..., None]
     angle = np.arctan2(points[..., 0], points[..., 2] + 8.4)
     where = np.stack([(angle / (2 * np.pi) + 0.5) * (side - 1), (14 - points[..., 1]) / 40 * (side - 1)], axis=-1)
     return np.clip(texture, 0.003, 0.9), where.reshape(-1, 2).astype(np.float32)
@@ -278,8 +281,7 @@ def beanie(identity: Identity, rest: np.ndarray) -> Piece:
     turn = np.linspace(-np.pi, np.pi, columns + 1)[None, :]
     brow = rest[[105, 334], 1].max()
     front = max(brow + 1.35, 7.3)
-    rim = front + (np.array([0.2]) - front) * np.clip((1 - np.cos(turn)) / 2, 0, 1) ** 0.9
-    rim = np.maximum(rim, np.interp(np.abs(turn), (0, 1.0, 1.6, 2.2, np.pi), (front, front - 0.6, 5.4, 2.6, 0.0)))
+    rim = np.interp(np.abs(turn), (0, 1.0, 1.6, 2.2, np.pi), (front, front - 0.5, 4.4, 0.0, -2.5))
     scale = np.abs(rest[:468, 0]).max() / 7.6
     crown = rest[:, 1].max() + rng.uniform(1.4, 2.6)
 
@@ -293,8 +295,8 @@ def beanie(identity: Identity, rest: np.ndarray) -> Piece:
         np.broadcast_arrays(np.cos(polar) * np.sin(turn) * 8.55 * scale, np.sin(polar) * (crown - 4.6), np.cos(polar) * np.cos(turn) * 10.95),
         axis=-1,
     )
-    cuff = np.interp(s, (-0.02, 0.0, 0.02, 0.30, 0.34, 1), (-0.02, 0.0, 0.045, 0.05, 0.0, 0.0))
-    rib = 0.010 * np.sin(turn * 48) * np.clip((1 - s) * 3, 0, 1)
+    cuff = np.interp(s, (-0.02, 0.0, 0.02, 0.30, 0.34, 1), (-0.05, 0.0, 0.035, 0.04, 0.0, 0.0))
+    rib = 0.014 * np.sin(turn * 48) * np.clip((1 - s) * 3, 0, 1)
     points = np.array([0, 4.6, -8.2]) + direction * (1 + cuff + rib)[..., None]
     side = 256
     texture = plain(identity.fabric_2, 0.05, side)
