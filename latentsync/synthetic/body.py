@@ -19,10 +19,26 @@ CLOTH_CM = 76.0  # its width
 CLOTH_TOP = -8.0  # y of its first row
 ROWS = np.array(  # from inside the neck down: half width, its y; then reach and y in front, and at the back
     [
-        *((4.3, -10.2, 4.3, -12.8, 4.4, -9.0), (5.2, -11.5, 4.75, -14.9, 5.0, -11.0), (6.2, -12.7, 5.15, -16.0, 5.7, -12.2)),
-        *((7.8, -13.8, 5.6, -16.9, 6.5, -13.6), (10.2, -14.7, 6.3, -18.3, 7.6, -15.2), (13.2, -15.5, 7.0, -20.0, 8.6, -17.0)),
-        *((16.4, -16.4, 7.9, -22.3, 9.3, -19.5), (19.0, -17.9, 8.7, -24.8, 9.8, -22.0), (20.8, -20.4, 9.3, -27.6, 10.2, -25.0)),
-        *((21.9, -24.5, 9.8, -31.0, 10.4, -29.0), (22.5, -31.0, 10.1, -38.0, 10.4, -38.0), (22.6, -42.0, 10.2, -47.0, 10.2, -47.0)),
+        *(
+            (4.3, -10.2, 4.3, -12.8, 4.4, -9.0),
+            (5.2, -11.5, 4.75, -14.9, 5.0, -11.0),
+            (6.2, -12.7, 5.15, -16.0, 5.7, -12.2),
+        ),
+        *(
+            (7.8, -13.8, 5.6, -16.9, 6.5, -13.6),
+            (10.2, -14.7, 6.3, -18.3, 7.6, -15.2),
+            (13.2, -15.5, 7.0, -20.0, 8.6, -17.0),
+        ),
+        *(
+            (16.4, -16.4, 7.9, -22.3, 9.3, -19.5),
+            (19.0, -17.9, 8.7, -24.8, 9.8, -22.0),
+            (20.8, -20.4, 9.3, -27.6, 10.2, -25.0),
+        ),
+        *(
+            (21.9, -24.5, 9.8, -31.0, 10.4, -29.0),
+            (22.5, -31.0, 10.1, -38.0, 10.4, -38.0),
+            (22.6, -42.0, 10.2, -47.0, 10.2, -47.0),
+        ),
         (22.0, -62.0, 10.0, -62.0, 10.0, -62.0),
     ]
 )
@@ -98,7 +114,9 @@ class Torso:
         """Points (..., 3) that are seen at x, y from the front, `lift` centimetres before the surface."""
         x, y = np.broadcast_arrays(x, y)
         u, v = np.moveaxis(texels(np.stack([x, y], axis=-1)) / 2, -1, 0)
-        z = cv2.remap(self._height, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        z = cv2.remap(
+            self._height, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         return np.stack([x, y, z.reshape(x.shape) + lift], axis=-1)
 
     def edge(self, opens: Neckline, angle: np.ndarray) -> np.ndarray:
@@ -129,15 +147,18 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
     fabric, second = identity.fabric, identity.fabric_2
     clothes = identity.clothes
     scarf = identity.headwear == "scarf"  # which hides necklines: they stay simple
-    if scarf and clothes != "blazer":
-        clothes = "crew"
     low = 0.9 * rng.random() * identity.feminine  # how far a neckline is cut out
     crew = _round(13.5 + low, 6.6 + 0.8 * low, 2.75 + 1.6 * low)
+    if scarf:
+        crew = _round(14.4, 9.0, 3.6)
+        clothes = "blazer" if clothes == "blazer" else "crew"
     light = np.array([0.80, 0.80, 0.78]) * (0.72 + 0.28 * rng.random())
     if clothes == "crew":
         pieces, line = _shell(torso, crew, lambda xy: cloth(identity, rng, fabric, xy, "crew"))
     elif clothes == "vneck":
-        pieces, line = _shell(torso, _vee(6.3, -13.4, -21.5 - 3 * low), lambda xy: cloth(identity, rng, fabric, xy, "vneck"))
+        pieces, line = _shell(
+            torso, _vee(6.3, -13.4, -21.5 - 3 * low), lambda xy: cloth(identity, rng, fabric, xy, "vneck")
+        )
     elif clothes == "shirt":
         opening = _vee(5.8, -12.8, -18.8 - 1.2 * rng.random())
         pieces, line = _shell(torso, opening, lambda xy: cloth(identity, rng, fabric, xy, "shirt"))
@@ -189,26 +210,29 @@ def _bust(torso: Torso, identity: Identity, line: np.ndarray) -> Piece:
     return Piece(points, grid(rows, columns), uv.astype(np.float32), texture, "skin")
 
 
-def _shell(torso: Torso, opens: Neckline, paint: Callable, lift: float = 0.35, columns: int = 81) -> tuple[list[Piece], np.ndarray]:
+def _shell(
+    torso: Torso, opens: Neckline, paint: Callable, lift: float = 0.35, ease: float = 1.0
+) -> tuple[list[Piece], np.ndarray]:
     """A garment around the torso with the neckline `opens`, and that line's heights (columns,).
 
     `paint` makes the texture, of the neckline's points (k, 2).
     """
+    columns = 73
     angle = angles(columns)
     line = torso.edge(opens, angle)
     line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:] if opens.__name__ == "_round" else line[1:-1]
-    s = np.linspace(0, 1, 46)[:, None] ** 1.3
+    s = np.linspace(0, 1, 36)[:, None] ** 1.3
     t = line[None, :] + (LAST - line[None, :]) * s
     t = np.concatenate([t[:1] + 0.05, t[:1] - 0.02, t], axis=0)
-    lifts = np.concatenate([[-0.15, lift * 0.75], np.full(46, lift)])[:, None]
+    lifts = np.concatenate([[-0.15, lift * 0.75], np.full(36, lift)])[:, None]
     lifts[2:5, 0] += (0.12, 0.08, 0.02)  # the band at the edge is thicker
     points = torso.lifted(t, angle[None, :], lifts)
     texture, folded = paint(points[2, np.abs(angle) < 2.0, :2])
     where = texels(points)
     fold = cv2.remap(folded, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    front = np.clip(np.cos(angle) * 4, 0, 1) * np.clip((np.arange(48) - 3) / 6, 0, 1)[:, None]
-    flat = torso.lifted(t, angle[None, :], lifts + fold * front).reshape(-1, 3)
-    return [Piece(flat, grid(48, columns), texels(flat), texture, "cloth")], line
+    front = np.clip(np.cos(angle) * 4, 0, 1) * np.clip((np.arange(38) - 3) / 6, 0, 1)[:, None]
+    flat = torso.lifted(t, angle[None, :], lifts + ease * fold * front).reshape(-1, 3)
+    return [Piece(flat, grid(38, columns), texels(flat), texture, "cloth")], line
 
 
 def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6, size: float = 1.0) -> list[Piece]:
@@ -244,18 +268,29 @@ def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6, siz
 
 
 def _blazer(
-    identity: Identity, rng: np.random.Generator, torso: Torso, crew: Neckline, light: np.ndarray, second: np.ndarray, *, collar: bool
+    identity: Identity,
+    rng: np.random.Generator,
+    torso: Torso,
+    crew: Neckline,
+    light: np.ndarray,
+    second: np.ndarray,
+    *,
+    collar: bool,
 ) -> tuple[list[Piece], np.ndarray]:
     tie = collar and rng.random() < (0.0 if identity.feminine else 0.5)
     shirt = collar and (tie or rng.random() < 0.5)
     opening = _vee(5.7, -12.6, -16.4 if tie else -19.5) if shirt else crew
-    pieces, line = _shell(torso, opening, lambda xy: cloth(identity, rng, light, xy, "shirt" if shirt else "crew"), 0.2)
+    pieces, line = _shell(
+        torso, opening, lambda xy: cloth(identity, rng, light, xy, "shirt" if shirt else "crew"), 0.2, 0.25
+    )
     if shirt:
         pieces += _collar(torso, light, 0.16 if tie else 0.36, 0.42, 0.55)
     if tie:
         pieces.append(_tie(torso, rng, second))
     tip = -rng.uniform(33, 38)
-    jacket, _ = _shell(torso, _vee(6.9, -13.3, tip), lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"), 0.75)
+    jacket, _ = _shell(
+        torso, _vee(6.9, -13.3, tip), lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"), 0.75
+    )
     texture = jacket[0].texture
     for side in (-1, 1):
         # Down the opening: first the collar, then after a notch the lapel.
@@ -267,7 +302,9 @@ def _blazer(
             x = inner + across * wide
             drop = -0.10 * across * wide if first > -14 else 0.16 * across * wide
             lifts = 0.9 + np.array([-0.5, 0.25, 0.42, 0.38, 0.30, 0.22, -0.1])[:, None] + (0.12 if first > -14 else 0)
-            points = torso.front(side * x, y + drop * (1 - np.linspace(0, 1, 14)[None, :]) - 0.35 * across * wide * (first > -14), lifts)
+            points = torso.front(
+                side * x, y + drop * (1 - np.linspace(0, 1, 14)[None, :]) - 0.35 * across * wide * (first > -14), lifts
+            )
             flat = points.reshape(-1, 3)
             triangles = grid(7, 14)
             order = triangles if side < 0 else triangles[:, ::-1].copy()
@@ -291,10 +328,16 @@ def _tie(torso: Torso, rng: np.random.Generator, colour: np.ndarray) -> Piece:
     return Piece(points, grid(12, 7), np.clip(uv, 0, side - 1).astype(np.float32), texture, "cloth")
 
 
-def tube(path: np.ndarray, radius: np.ndarray | float, closed: bool, sides: int = 7, flat: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def tube(
+    path: np.ndarray, radius: np.ndarray | float, closed: bool, sides: int = 7, flat: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """A tube along points (k, 3): points and triangles. `flat` squeezes it along z."""
     k = len(path)
-    ahead, before = (np.roll(path, -1, 0), np.roll(path, 1, 0)) if closed else (path[[*range(1, k), k - 1]], path[[0, *range(k - 1)]])
+    ahead, before = (
+        (np.roll(path, -1, 0), np.roll(path, 1, 0))
+        if closed
+        else (path[[*range(1, k), k - 1]], path[[0, *range(k - 1)]])
+    )
     tangent = ahead - before
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     reference = np.where(np.abs(tangent[:, 2:]) > 0.9, np.array([[0.0, 1, 0]]), np.array([[0.0, 0, 1]]))
@@ -332,7 +375,9 @@ def _cords(torso: Torso, rng: np.random.Generator, colour: np.ndarray) -> list[P
         path = torso.front(x, y, 0.55)
         radius = np.where(y < y[-1] + 1.2, 0.26, 0.2)
         points, triangles = tube(path, radius, False, 6)
-        pieces.append(Piece(points, triangles, np.zeros((len(points), 2), np.float32), plain(colour * 0.9, 0.1), "cloth"))
+        pieces.append(
+            Piece(points, triangles, np.zeros((len(points), 2), np.float32), plain(colour * 0.9, 0.1), "cloth")
+        )
     return pieces
 
 
@@ -355,7 +400,9 @@ def folds(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return height
 
 
-def cloth(identity: Identity, rng: np.random.Generator, fabric: np.ndarray, seam: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def cloth(
+    identity: Identity, rng: np.random.Generator, fabric: np.ndarray, seam: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
     """A garment's texture (CLOTH_SIDE, CLOTH_SIDE, 6) float32 and its broad folds' heights in centimetres.
 
     `seam` (k, 2) runs along its neckline.
@@ -365,7 +412,11 @@ def cloth(identity: Identity, rng: np.random.Generator, fabric: np.ndarray, seam
     x, y = (x / (side - 1) - 0.5) * CLOTH_CM, CLOTH_TOP - y / (side - 1) * CLOTH_CM
     stiff = {"blazer": 0.45, "shirt": 0.8, "hoodie": 1.15}.get(kind, 1.0)
     small = (slice(None, None, 2), slice(None, None, 2))
-    coarse = folds(rng, x[small], y[small]) + 0.10 * noise(rng, side // 2, side // 2, 34) + 0.03 * noise(rng, side // 2, side // 2, 12)
+    coarse = (
+        folds(rng, x[small], y[small])
+        + 0.10 * noise(rng, side // 2, side // 2, 34)
+        + 0.03 * noise(rng, side // 2, side // 2, 12)
+    )
     relief = stiff * cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     weave = rng.standard_normal((side, side)).astype(np.float32)
     hollow = np.clip(cv2.GaussianBlur(relief, (0, 0), 14) - relief, -0.1, 0.3)
@@ -418,7 +469,9 @@ def cloth(identity: Identity, rng: np.random.Generator, fabric: np.ndarray, seam
             lay(np.hypot(a - 0.12, y + 21.5 + 8 * k) < 0.08, fabric * 0.25)
         lay(np.abs(a - 16.4 + 0.10 * (y + 18)) < 0.07, fabric * 0.8, -0.04)
     if kind in ("crew", "vneck", "hoodie", "blazer"):
-        lay((np.abs(a - 16.0 + 0.12 * (y + 18)) < 0.09) & (y > -26), fabric * 0.75, -0.06)  # where the sleeve is sewn on
+        lay(
+            (np.abs(a - 16.0 + 0.12 * (y + 18)) < 0.09) & (y > -26), fabric * 0.75, -0.06
+        )  # where the sleeve is sewn on
     fine = 0.010 if kind == "blazer" else 0.006
     colour *= (1 + (0.06 if kind in ("hoodie", "blazer") else 0.035) * weave - 0.5 * hollow)[..., None]
     relief = relief + fine * weave
@@ -440,15 +493,18 @@ def ears(identity: Identity, rest: np.ndarray) -> list[tuple[np.ndarray, np.ndar
     x = 1.75 * size * np.sin(turn) * (1 + 0.24 * np.cos(turn)) + 0.15 * y
     rim = np.exp(-(((r - 0.88) / 0.09) ** 2)) * np.clip(0.55 + 0.6 * np.cos(turn - 0.7), 0, 1)
     fold = np.exp(-(((r - 0.56 - 0.06 * np.cos(turn)) / 0.10) ** 2)) * np.clip(np.sin(turn - 0.1) + 0.25, 0, 1)
-    bowl = np.exp(-((((x * r - 0.1) / 0.75) ** 2 + ((y * r + 0.25) / 1.05) ** 2)))
-    tragus = np.exp(-((((x * r + 1.15) / 0.35) ** 2 + ((y * r + 0.5) / 0.55) ** 2)))
+    bowl = np.exp(-(((x * r - 0.1) / 0.75) ** 2 + ((y * r + 0.25) / 1.05) ** 2))
+    tragus = np.exp(-(((x * r + 1.15) / 0.35) ** 2 + ((y * r + 0.5) / 0.55) ** 2))
     height = 0.42 * rim + 0.34 * fold - 0.75 * bowl + 0.55 * tragus - 0.25 * np.clip((r - 0.93) / 0.07, 0, 1) * 1.6
     occlusion = np.clip(1 - 0.55 * bowl - 0.25 * np.exp(-(((r - 0.74) / 0.06) ** 2)) * (1 - 0.5 * fold), 0.25, 1)
     result = []
     triangles = grid(rows, columns)
     for side, vertex in ((-1, 234), (1, 454)):
         anchor = rest[vertex] + np.array([side * -0.05, 0.0, -2.1])
-        local = np.stack(np.broadcast_arrays(-x * r * np.cos(out), y * r, height + np.clip(x * r + 1.2, 0, None) * np.sin(out)), axis=-1)
+        local = np.stack(
+            np.broadcast_arrays(-x * r * np.cos(out), y * r, height + np.clip(x * r + 1.2, 0, None) * np.sin(out)),
+            axis=-1,
+        )
         points = np.empty((rows, columns, 3))
         points[..., 2] = anchor[2] + local[..., 0] + 0.10 * local[..., 1] * -1
         points[..., 1] = anchor[1] + 0.25 + local[..., 1]

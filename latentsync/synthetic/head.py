@@ -19,7 +19,7 @@ from .hair import Strands, beard, brows, lashes, scalp_hair
 from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
 from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
-from .wear import wear
+from .wear import under_cap, wear
 
 CAMERA = 85.0  # centimetres from the face
 PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
@@ -49,6 +49,7 @@ class Part:
     turns: np.ndarray | None = None  # (n, 1) how far they do
     follows: np.ndarray | None = None  # (n,) vertices of the face whose movement `share` (n, 1) of them takes on
     share: np.ndarray | None = None
+    still: np.ndarray | None = None  # what _attributes answers for a part that never moves
 
 
 @lru_cache
@@ -116,10 +117,16 @@ class TalkingHead:
         self.strands: list[Strands] = [
             *beard(self.identity, rest, normals, triangles, mask),
             brows(self.identity, rest),
-            *scalp_hair(self.identity, rest, normals, triangles),
+            *under_cap(self.identity, rest, scalp_hair(self.identity, rest, normals, triangles)),
             lashes(self.identity, rest),
         ]
         self._light_axes = _axes(self.identity.light[0])
+        self._still_shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
+        for part in self.worn:
+            if part.turns is None and part.follows is None:
+                part.still = self._attributes(part, part.points)
+                rasterise(self._light_space(part.points), part.triangles, self._still_shadow, ids, 0, True)
 
     def truth(self, mouth: np.ndarray, pose: Pose) -> FaceTruth:
         """What a drawing would show: `mouth` (7,) in the order of mouth.PARAMETERS."""
@@ -135,7 +142,7 @@ class TalkingHead:
         jobs += [(part, self._turned(self._eye_points(i, pose), rotation)) for i, part in enumerate(self.eyes)]
         self._shade_lids(rest)
         hairs = [self._strands(strands, points, rest, rotation, pose) for strands in self.strands]
-        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow], hairs)
+        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow and part.still is None], hairs)
         first = 0
         spans = []
         for part, p in jobs:
@@ -266,6 +273,8 @@ class TalkingHead:
         return FaceTruth(frame[:468].copy(), distance(13, 14), distance(61, 291), (distance(159, 145) + distance(386, 374)) / 2)
 
     def _attributes(self, part: Part, points: np.ndarray) -> np.ndarray:
+        if part.still is not None:
+            return part.still
         out = np.empty((len(points), 9), np.float32)
         normals = np.empty_like(points)
         vertex_normals(points, part.triangles, normals)
@@ -283,7 +292,7 @@ class TalkingHead:
         return q
 
     def _shadow(self, jobs: list[tuple[Part, np.ndarray]], hairs: list[np.ndarray]) -> np.ndarray:
-        depth = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        depth = self._still_shadow.copy()
         ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
         for part, points in jobs:
             rasterise(self._light_space(points), part.triangles, depth, ids, 0, part.two_sided)

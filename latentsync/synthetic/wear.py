@@ -1,11 +1,14 @@
 """What people wear on their heads: glasses, headscarves and knitted caps."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from .body import Piece, Torso, tube
 from .cage import OVAL, cage, eye_ring
 from .features import grid, plain
+from .hair import Strands
 from .identity import Identity
 from .raster import FAR, rasterise
 from .skin import noise
@@ -29,7 +32,7 @@ def wear(identity: Identity, rest: np.ndarray, triangles: np.ndarray) -> list[Pi
     return pieces
 
 
-class _Heights:
+class Heights:
     """How far the head reaches along one axis, as seen along it."""
 
     def __init__(self, rest: np.ndarray, triangles: np.ndarray, axes: tuple[int, int, int], sign: float = 1.0) -> None:
@@ -71,7 +74,7 @@ def glasses(identity: Identity, rest: np.ndarray, triangles: np.ndarray) -> Piec
     brow = rest[[52, 282], 1].mean()
     drop = min(level - 0.25, brow + 0.25 - height) - level
     outline = _rim(style, width, height, {"round": 0.4, "square": 1.0, "half": 0.8}[style])
-    front = _Heights(rest, triangles, (0, 1, 2))
+    front = Heights(rest, triangles, (0, 1, 2))
     rims = []
     for side in (-1, 1):
         rim = np.empty((len(outline), 3))
@@ -100,7 +103,7 @@ def glasses(identity: Identity, rest: np.ndarray, triangles: np.ndarray) -> Piec
     return Piece(points, faces, np.zeros((len(points), 2), np.float32), texture, "frame", np.ones(len(points)))
 
 
-def _bridge(rims: list[np.ndarray], middle: float, front: _Heights, thick: float, up: float) -> np.ndarray:
+def _bridge(rims: list[np.ndarray], middle: float, front: Heights, thick: float, up: float) -> np.ndarray:
     """From rim to rim over the nose."""
     height = np.ptp(rims[0][:, 1]) / 2
     y = rims[0][:, 1].mean() + up * height
@@ -124,7 +127,7 @@ def _temple(side: int, rim: np.ndarray, rest: np.ndarray, triangles: np.ndarray)
     ahead = np.clip((start[2] - z) / 1.2, 0, 1)
     x = side * (np.abs(start[0]) + 0.42 * ahead)
     path = np.stack([x, y, z], axis=1)
-    sideways = _Heights(rest, triangles, (2, 1, 0), float(side))
+    sideways = Heights(rest, triangles, (2, 1, 0), float(side))
     reach = np.stack([sideways.under(path + (0, dy, 0)) for dy in (-0.3, 0, 0.3)]).max(axis=0)
     hidden = np.clip((back + 0.6 - z) / 2.0, 0, 1)
     path[:, 0] = side * np.maximum(np.abs(path[:, 0]), reach + 0.22 - 0.35 * hidden)
@@ -180,8 +183,8 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     scale = np.abs(oval[:, 0]).max() / 7.6
 
     def hull(p: np.ndarray) -> np.ndarray:
-        skull = _ball(p, (0, 4.2, -8.0), (9.1 * scale, 9.9, 10.9))
-        jaw = _ball(p, (0, -3.2, -7.0), (9.3 * scale, 9.4, 8.4))
+        skull = _ball(p, (0, 4.2, -8.0), (9.5 * scale, 9.9, 10.9))
+        jaw = _ball(p, (0, -3.2, -7.0), (9.9 * scale, 9.6, 8.4))
         y = p[..., 1]
         wide = 7.6 + 0.12 * np.clip(-4 - y, 0, 12)
         neck = np.hypot(p[..., 0] / wide, (p[..., 2] + 8.0) / 7.4) * 7.4 - 7.4
@@ -210,12 +213,14 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
         skirt.append(torso.lifted(t, azimuth, np.full(k, over + 0.9 * (1 - s) ** 2)))
     tucked = torso.lifted(t, azimuth, np.full(k, 0.2))
     under = edge - _outward(edge) * 0.5
-    roll = edge + _outward(edge) * 0.34 + (rings[0] - edge) * 0.12
+    roll = edge + _outward(edge) * 0.42 + (rings[0] - edge) * 0.16
     nodes = np.stack([under, edge, roll, *rings[:5], *skirt, tucked])
     for _ in range(2):  # cloth has no dents
         nodes[3:-2] = 0.5 * nodes[3:-2] + 0.25 * (nodes[2:-3] + nodes[4:-1])
         nodes[3:-1] = 0.6 * nodes[3:-1] + 0.2 * (np.roll(nodes[3:-1], 1, axis=1) + np.roll(nodes[3:-1], -1, axis=1))
-    rows = np.concatenate([[0, 0.5, 1, 1.5, 2, 2.5], np.linspace(3, len(nodes) - 2, 40), [len(nodes) - 1.5, len(nodes) - 1]])
+    rows = np.concatenate(
+        [[0, 0.5, 1, 1.5, 2, 2.5], np.linspace(3, len(nodes) - 2, 40), [len(nodes) - 1.5, len(nodes) - 1]]
+    )
     columns = 84
     share = np.clip(1 - np.arange(len(nodes)) / 8.0, 0, 1)[:, None] * np.ones(k)
     y = nodes[..., 1]
@@ -253,7 +258,7 @@ def _drape(rng: np.random.Generator, points: np.ndarray, rows: np.ndarray, colum
     pleats = np.sin(r * 1.1 + 2.5 * np.sin(polar + rng.uniform(0, 6)) + rng.uniform(0, 6))
     crossed = (polar - np.pi) * rng.choice((-1, 1)) * 1.5 + (r - rng.uniform(6.8, 7.6)) * 0.5
     crossed = low * np.clip((r - 4) / 2, 0, 1) / (1 + np.exp(-crossed / 0.10))  # one end lies over the other
-    height = 0.30 * low * slings + 0.10 * high * pleats + 0.55 * crossed
+    height = 0.22 * low * slings + 0.10 * high * pleats + 0.40 * crossed
     down = np.gradient(points, axis=0)
     along = np.gradient(points, axis=1)
     along[:, [0, -1]] = ((points[:, 1] - points[:, -2]) / 2)[:, None]
@@ -274,38 +279,73 @@ def _woven(rng: np.random.Generator, colour: np.ndarray, points: np.ndarray) -> 
     return np.clip(texture, 0.003, 0.9), where.reshape(-1, 2).astype(np.float32)
 
 
+class _Cap:
+    """The shape of a knitted cap: an ellipsoid above a rim."""
+
+    def __init__(self, identity: Identity, rest: np.ndarray) -> None:
+        rng = np.random.default_rng([identity.seed, 0xBEA1])
+        self.middle = np.array([0, 4.6, -8.2])
+        crown = rest[:, 1].max() + rng.uniform(1.4, 2.6) - 4.6
+        self.radii = np.array([8.45 * np.abs(rest[:468, 0]).max() / 7.6, crown, 10.6])
+        self._front = max(rest[[105, 334], 1].max() + 1.35, 7.3)
+
+    def rim(self, turn: np.ndarray) -> np.ndarray:
+        """The rim's height at angles from the front."""
+        front = self._front
+        return np.interp(np.abs(turn), (0, 1.0, 1.6, 2.2, np.pi), (front, front - 0.5, 4.4, 0.0, -2.5))
+
+
 def beanie(identity: Identity, rest: np.ndarray) -> Piece:
     """A knitted cap down to the middle of the forehead, with a turned-up edge; it turns with the head."""
-    rng = np.random.default_rng([identity.seed, 0xBEA1])
-    columns = 96
+    rng = np.random.default_rng([identity.seed, 0xBEA2])
+    cap = _Cap(identity, rest)
+    columns, rise = 64, cap.radii[1]
     turn = np.linspace(-np.pi, np.pi, columns + 1)[None, :]
-    brow = rest[[105, 334], 1].max()
-    front = max(brow + 1.35, 7.3)
-    rim = np.interp(np.abs(turn), (0, 1.0, 1.6, 2.2, np.pi), (front, front - 0.5, 4.4, 0.0, -2.5))
-    scale = np.abs(rest[:468, 0]).max() / 7.6
-    crown = rest[:, 1].max() + rng.uniform(1.4, 2.6)
-
-    def hull(p: np.ndarray) -> np.ndarray:
-        return _ball(p, (0, 4.6, -8.2), (8.55 * scale, crown - 4.6, 10.95))
-
-    s = np.concatenate([[-0.02, 0.0, 0.02], np.linspace(0.06, 1, 26)])[:, None]
-    polar0 = np.arcsin(np.clip((rim - 4.6) / (crown - 4.6), -0.9, 0.95))
-    polar = polar0 + (np.pi / 2 - polar0) * np.clip(s, 0, 1)
+    s = np.concatenate([[-0.02, 0.0, 0.02, 0.06, 0.16, 0.27, 0.31, 0.34], np.linspace(0.40, 1, 14)])[:, None]
+    low = np.arcsin(np.clip((cap.rim(turn) - cap.middle[1]) / rise, -0.9, 0.95))
+    polar = low + (np.pi / 2 - low) * np.clip(s, 0, 1)
     direction = np.stack(
-        np.broadcast_arrays(np.cos(polar) * np.sin(turn) * 8.55 * scale, np.sin(polar) * (crown - 4.6), np.cos(polar) * np.cos(turn) * 10.95),
-        axis=-1,
+        np.broadcast_arrays(np.cos(polar) * np.sin(turn), np.sin(polar), np.cos(polar) * np.cos(turn)), axis=-1
     )
-    cuff = np.interp(s, (-0.02, 0.0, 0.02, 0.30, 0.34, 1), (-0.05, 0.0, 0.035, 0.04, 0.0, 0.0))
-    rib = 0.014 * np.sin(turn * 48) * np.clip((1 - s) * 3, 0, 1)
-    points = np.array([0, 4.6, -8.2]) + direction * (1 + cuff + rib)[..., None]
-    side = 256
-    texture = plain(identity.fabric_2, 0.05, side)
-    y, x = np.mgrid[0:side, 0:side]
-    stitch = np.abs(np.sin(y * 0.55 + np.abs(np.sin(x * np.pi * 48 / side)) * 1.5))
-    texture[..., :3] *= (0.86 + 0.2 * stitch + 0.05 * rng.standard_normal((side, side)))[..., None]
-    where = np.stack(np.broadcast_arrays((turn / (2 * np.pi) + 0.5) * (side - 1), np.clip(s, 0, 1) * (side - 1)), axis=-1)
+    cuff = np.interp(
+        s, (-0.02, 0.0, 0.02, 0.06, 0.27, 0.31, 0.34, 1), (-0.06, 0.0, 0.045, 0.055, 0.055, 0.05, 0.0, 0.0)
+    )
+    points = cap.middle + direction * cap.radii * (1 + cuff)[..., None]
+    rows, across = 128, 768
+    v, u = np.mgrid[0:rows, 0:across]
+    wave = u * (2 * np.pi * 60 / (across - 1))
+    stitch = np.abs(np.sin(v * 0.8 + 1.4 * np.abs(np.sin(wave / 2))))
+    texture = np.zeros((rows, across, 6), np.float32)
+    shade = 0.80 + 0.16 * np.cos(wave) + 0.12 * stitch + 0.05 * rng.standard_normal((rows, across))
+    texture[..., :3] = identity.fabric_2 * shade[..., None]
+    texture[..., 3] = 0.05
+    texture[..., 4] = -0.45 * np.sin(wave)
+    where = np.stack(
+        np.broadcast_arrays((turn / (2 * np.pi) + 0.5) * (across - 1), np.clip(s, 0, 1) * (rows - 1)), axis=-1
+    )
     flat = points.reshape(-1, 3)
     return Piece(
         *(flat, grid(len(s), columns + 1)[:, ::-1].copy(), where.reshape(-1, 2).astype(np.float32)),
         *(np.clip(texture, 0.003, 0.9), "cloth", np.ones(len(flat))),
     )
+
+
+def under_cap(identity: Identity, rest: np.ndarray, strands: list[Strands]) -> list[Strands]:
+    """Hair, pressed down where a cap lies on it."""
+    if identity.headwear != "beanie":
+        return strands
+    cap = _Cap(identity, rest)
+    pressed = []
+    for hair in strands:
+        roots = np.einsum("sk,skc->sc", hair.weights, rest[hair.roots])[:, None]
+        p = roots + hair.offsets
+        turn = np.arctan2(p[..., 0], p[..., 2] - cap.middle[2])
+        reach = np.linalg.norm((p - cap.middle) / cap.radii, axis=-1)
+        wanted = np.where(p[..., 1] > cap.rim(turn), np.minimum(reach, 0.97), reach)
+        p = cap.middle + (p - cap.middle) * (wanted / reach)[..., None]
+        level = np.linalg.norm(((p - cap.middle) / cap.radii)[..., [0, 2]], axis=-1)
+        below = np.clip(cap.rim(turn) - p[..., 1], 0, None)  # and it spreads slowly from there
+        squeeze = np.where(below > 0, np.minimum(1, (0.95 + 0.012 * below) / level), 1)
+        p[..., [0, 2]] = cap.middle[[0, 2]] + (p - cap.middle)[..., [0, 2]] * squeeze[..., None]
+        pressed.append(replace(hair, offsets=(p - roots).astype(np.float32)))
+    return pressed
