@@ -154,7 +154,7 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
         clothes = "blazer" if clothes == "blazer" else "crew"
     light = np.array([0.80, 0.80, 0.78]) * (0.72 + 0.28 * rng.random())
     if clothes == "crew":
-        pieces, line = _shell(torso, crew, lambda xy: cloth(identity, rng, fabric, xy, "crew"))
+        pieces, line = _shell(torso, crew, lambda xy: cloth(identity, rng, fabric, xy, "crew"), smooth=12)
     elif clothes == "vneck":
         pieces, line = _shell(
             torso, _vee(6.3, -13.4, -21.5 - 3 * low), lambda xy: cloth(identity, rng, fabric, xy, "vneck")
@@ -167,7 +167,7 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
         pieces, line = _blazer(identity, rng, torso, crew, light, second, collar=not scarf)
     else:
         high = _round(13.2, 6.4, 2.9)
-        pieces, line = _shell(torso, high, lambda xy: cloth(identity, rng, fabric, xy, "hoodie"))
+        pieces, line = _shell(torso, high, lambda xy: cloth(identity, rng, fabric, xy, "hoodie"), smooth=12)
         pieces += [_hood(torso, pieces[0].texture), *_cords(torso, rng, light)]
     return pieces if scarf else [_bust(torso, identity, line), *pieces]
 
@@ -211,7 +211,7 @@ def _bust(torso: Torso, identity: Identity, line: np.ndarray) -> Piece:
 
 
 def _shell(
-    torso: Torso, opens: Neckline, paint: Callable, lift: float = 0.35, ease: float = 1.0
+    torso: Torso, opens: Neckline, paint: Callable, *, lift: float = 0.35, ease: float = 1.0, smooth: int = 0
 ) -> tuple[list[Piece], np.ndarray]:
     """A garment around the torso with the neckline `opens`, and that line's heights (columns,).
 
@@ -220,7 +220,8 @@ def _shell(
     columns = 73
     angle = angles(columns)
     line = torso.edge(opens, angle)
-    line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:] if opens.__name__ == "_round" else line[1:-1]
+    for _ in range(smooth):
+        line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:]
     s = np.linspace(0, 1, 36)[:, None] ** 1.3
     t = line[None, :] + (LAST - line[None, :]) * s
     t = np.concatenate([t[:1] + 0.05, t[:1] - 0.02, t], axis=0)
@@ -236,7 +237,7 @@ def _shell(
 
 
 def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6, size: float = 1.0) -> list[Piece]:
-    """A shirt's collar: a stand around the neck, from whose upper edge two leaves fall; `gap` radians apart in front."""
+    """A shirt's collar: a stand around the neck, from whose edge two leaves fall, `gap` radians apart in front."""
     columns = 25
     u = np.linspace(0, 1, columns)  # from the nape to the front
     texture = plain(np.minimum(fabric * 1.06, 0.85), 0.1, 64)
@@ -281,7 +282,12 @@ def _blazer(
     shirt = collar and (tie or rng.random() < 0.5)
     opening = _vee(5.7, -12.6, -16.4 if tie else -19.5) if shirt else crew
     pieces, line = _shell(
-        torso, opening, lambda xy: cloth(identity, rng, light, xy, "shirt" if shirt else "crew"), 0.2, 0.25
+        torso,
+        opening,
+        lambda xy: cloth(identity, rng, light, xy, "shirt" if shirt else "crew"),
+        lift=0.2,
+        ease=0.25,
+        smooth=0 if shirt else 12,
     )
     if shirt:
         pieces += _collar(torso, light, 0.16 if tie else 0.36, 0.42, 0.55)
@@ -289,7 +295,7 @@ def _blazer(
         pieces.append(_tie(torso, rng, second))
     tip = -rng.uniform(33, 38)
     jacket, _ = _shell(
-        torso, _vee(6.9, -13.3, tip), lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"), 0.75
+        torso, _vee(6.9, -13.3, tip), lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"), lift=0.75
     )
     texture = jacket[0].texture
     for side in (-1, 1):

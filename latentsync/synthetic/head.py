@@ -174,6 +174,7 @@ class TalkingHead:
             open_share = (1 - dark * near).astype(np.float32)
             part = Part(piece.triangles, piece.texture, MATERIALS[piece.material], piece.texels, open_share, True)
             part.points = meshes[i][0]
+            part.casts_shadow = piece.material != "frame"  # a blurred one would darken the eyes
             if piece.turns is not None:
                 part.turns = piece.turns[:, None].astype(np.float32)
             if piece.follows is not None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .body import Piece, Torso, tube
-from .cage import OVAL, cage, eye_ring
+from .cage import OVAL, cage
 from .features import grid, plain
 from .hair import Strands
 from .identity import Identity
@@ -128,7 +128,7 @@ def _temple(side: int, rim: np.ndarray, rest: np.ndarray, triangles: np.ndarray)
     x = side * (np.abs(start[0]) + 0.42 * ahead)
     path = np.stack([x, y, z], axis=1)
     sideways = Heights(rest, triangles, (2, 1, 0), float(side))
-    reach = np.stack([sideways.under(path + (0, dy, 0)) for dy in (-0.3, 0, 0.3)]).max(axis=0)
+    reach = np.stack([sideways.under(path + np.array([0, dy, 0])) for dy in (-0.3, 0, 0.3)]).max(axis=0)
     hidden = np.clip((back + 0.6 - z) / 2.0, 0, 1)
     path[:, 0] = side * np.maximum(np.abs(path[:, 0]), reach + 0.22 - 0.35 * hidden)
     smooth = path.copy()
@@ -198,7 +198,7 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
         rings.append(_out_to(hull, skull[j], middle))
     rings = np.array(rings)
     # In front the cloth hangs from the chin to the chest.
-    top, low = edge + (0, -0.3, 0.25), rings[-1]
+    top, low = edge + np.array([0, -0.3, 0.25]), rings[-1]
     for j in range(10):
         s = ((j + 1) / 10) ** 0.9
         hang = top * (1 - s) + low * s + np.array([0, -0.2, 0.9]) * np.sin(np.pi * s)
@@ -228,11 +228,13 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     turns = turns * turns * (3 - 2 * turns)
     points = _finer(nodes, rows, columns)
     extra = np.clip(_finer(np.stack([share, turns], axis=-1), rows, columns), 0, 1)
-    points = points + _drape(rng, points, rows, columns)
-    nearest = np.array(OVAL)[np.round(np.linspace(0, k, columns + 1)).astype(int) % k]
+    points = (points + _drape(rng, points, rows, columns))[:, :-1]
+    extra = extra[:, :-1]
+    nearest = np.array(OVAL)[np.round(np.linspace(0, k, columns, endpoint=False)).astype(int) % k]
     follows = np.tile(nearest, len(rows))
     texture, where = _woven(rng, identity.fabric_2 if rng.random() < 0.7 else identity.fabric, points)
-    triangles = grid(len(rows), columns + 1)[:, ::-1].copy()
+    row, column = np.divmod(grid(len(rows), columns + 1)[:, ::-1], columns + 1)
+    triangles = (row * columns + column % columns).astype(np.int32)  # closed
     return Piece(
         *(points.reshape(-1, 3), triangles, where, texture, "cloth"),
         *(extra[..., 1].ravel(), follows, (extra[..., 0] * 0.9).ravel()),
@@ -257,7 +259,9 @@ def _drape(rng: np.random.Generator, points: np.ndarray, rows: np.ndarray, colum
     high = np.clip((np.cos(polar) + 0.3) / 1.0, 0, 1) * np.clip((r - 2.5) / 3.0, 0, 1) * np.clip((8 - r) / 3, 0, 1)
     pleats = np.sin(r * 1.1 + 2.5 * np.sin(polar + rng.uniform(0, 6)) + rng.uniform(0, 6))
     crossed = (polar - np.pi) * rng.choice((-1, 1)) * 1.5 + (r - rng.uniform(6.8, 7.6)) * 0.5
-    crossed = low * np.clip((r - 4) / 2, 0, 1) / (1 + np.exp(-crossed / 0.10))  # one end lies over the other
+    crossed = (
+        np.clip(-1.4 * np.cos(polar), 0, 1) * np.clip((r - 4) / 2, 0, 1) / (1 + np.exp(-crossed / 0.10))
+    )  # one end lies over the other
     height = 0.22 * low * slings + 0.10 * high * pleats + 0.40 * crossed
     down = np.gradient(points, axis=0)
     along = np.gradient(points, axis=1)
@@ -347,5 +351,9 @@ def under_cap(identity: Identity, rest: np.ndarray, strands: list[Strands]) -> l
         below = np.clip(cap.rim(turn) - p[..., 1], 0, None)  # and it spreads slowly from there
         squeeze = np.where(below > 0, np.minimum(1, (0.95 + 0.012 * below) / level), 1)
         p[..., [0, 2]] = cap.middle[[0, 2]] + (p - cap.middle)[..., [0, 2]] * squeeze[..., None]
-        pressed.append(replace(hair, offsets=(p - roots).astype(np.float32)))
+        before = (np.abs(p[..., 0]) < 6.9) & (p[..., 2] > -5) & (p[..., 1] > -9) & (p[..., 1] < cap.rim(turn))
+        keep = ~before.any(axis=1)  # no fringe
+        hair = replace(hair, offsets=(p - roots).astype(np.float32))
+        names = ("roots", "weights", "offsets", "colours", "occlusion", "thickness", "opacity")
+        pressed.append(replace(hair, **{name: np.ascontiguousarray(getattr(hair, name)[keep]) for name in names}))
     return pressed
