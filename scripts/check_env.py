@@ -149,10 +149,10 @@ def check_mediapipe(folder: Path | None = None) -> Finding:
 
 def check_speech() -> Finding:
     """Only synthetic heads speak, so absence is a note."""
-    from latentsync.synthetic.espeak import find_library
+    from latentsync.synthetic.espeak import usable_library
 
     try:
-        return Finding("speech", "ok", f"synthesised by {find_library().path}")
+        return Finding("speech", "ok", f"synthesised by {usable_library().path}")
     except SpeechError as error:
         return Finding("speech", "note", str(error))
 

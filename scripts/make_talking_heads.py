@@ -22,12 +22,13 @@ from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import atomic_path
 from latentsync.synthetic.record import is_written, names_of, write_clip
 from latentsync.synthetic.seeds import derived, stream
+from latentsync.synthetic.soundtrack import voice_of
 from latentsync.synthetic.spec import OCCLUDERS, Absence, ClipSpec, Occlusion, parse_fps
 from latentsync.synthetic.studio import Studio
 from latentsync.workers import run_jobs
 
 FILES_LIST = "fileslist.txt"
-STRONG = 2.2  # the amplitude of strong poses
+STRONG = 1.6  # the amplitude of strong poses
 SECONDS = (4.0, 8.0)
 SILENCES = ("lead", "trail", "both", "all")
 SHORTEST_EVENT_S = 2.0  # of a profile or whatever takes a part of a clip
@@ -95,8 +96,9 @@ def parser() -> argparse.ArgumentParser:
 
     group = p.add_argument_group("picture and sound")
     add = group.add_argument
-    add("--blur", type=float, nargs="?", const=1.5, default=0.0, metavar="PX", help="standard deviation (1.5)")
-    add("--noise", type=float, default=1.5, help="of the sensor, grey levels (%(default)s)")
+    add("--blur", type=float, nargs="?", const=2.5, metavar="PX", help="out of focus: deviation at 512 pixels (2.5)")
+    add("--noise", type=float, metavar="LEVELS", help="of the sensor, deviation (a random one)")
+    add("--no_camera", action="store_true", help="neither lens nor sensor: pictures as they are drawn")
     add("--audio_offset", type=int, default=0, metavar="K", help="frames that the sound is early (%(default)s)")
     add("--silence", choices=SILENCES, help="before the words, after them, around them, or nothing but silence")
     add("--no_room", action="store_true", help="voices without echoes and noise")
@@ -170,6 +172,7 @@ def spec_of(args: argparse.Namespace, number: int) -> ClipSpec:
         occlusion=Occlusion(args.occluder, *span) if args.occluder else None,
         shake=args.shake,
         zoom=args.zoom,
+        camera=not args.no_camera,
         blur=args.blur,
         noise=args.noise,
         crf=args.crf,
@@ -200,7 +203,11 @@ def unfinished(args: argparse.Namespace) -> list[Job]:
                 return False
             raise ConfigError(f"{error}; choose another folder, or replace it with --force") from error
 
-    return [job for job in jobs if not done(job)]
+    wanted = [job for job in jobs if not done(job)]
+    for _, spec in wanted:
+        for person in spec.speakers:
+            voice_of(spec, person)  # a mistake in a name is told before any work
+    return wanted
 
 
 def list_files(args: argparse.Namespace, failed: set[str]) -> None:

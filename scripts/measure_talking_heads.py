@@ -36,11 +36,10 @@ from latentsync.synthetic.fidelity import (
 )
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
-from latentsync.synthetic.speech import SAMPLE_RATE as VOICE_RATE
-from latentsync.synthetic.speech import SILENCE, Phoneme, Speech, Voice, is_available, random_speech
+from latentsync.synthetic.speech import Phoneme
 from latentsync.synthetic.studio import Studio, real_studio
 
-STRONG = 2.2  # the amplitude of strong poses, as in make_talking_heads
+STRONG = 1.6  # the amplitude of strong poses, as in make_talking_heads
 SAMPLE_RATE = 16000
 ALIGNMENT_NAMES = ("left brow", "right brow", "nose")
 SHORTEST_SEEN = 25  # frames with a mesh that a lag can be told from
@@ -96,9 +95,6 @@ def nearest(faces: Sequence[Face], landmarks: np.ndarray) -> Face | None:
 def draw_people(args: argparse.Namespace) -> list[Observed]:
     """Draw the people and find their meshes."""
     studio = real_studio()
-    if not is_available():
-        print("espeak-ng is not installed: the mouths babble", file=sys.stderr)
-    studio = replace(studio, talk=talk)
     clips = []
     with MediaPipeDetector() as detector:
         for i in range(args.identities):
@@ -113,26 +109,6 @@ def draw_people(args: argparse.Namespace) -> list[Observed]:
             clips.append(observe(spec, detector, studio))
             progress(f"{i + 1} of {args.identities} people")
     return clips
-
-
-def talk(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
-    """Sentences; syllables where nobody can speak or no sentence is short enough."""
-    if is_available():
-        said = random_speech(rng, voice, duration_s)
-        if any(phoneme.symbol != SILENCE for phoneme in said.phonemes):
-            return said
-    return babble(rng, voice, duration_s)
-
-
-def babble(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
-    """Syllables without sound."""
-    phonemes, time_s = [], 0.0
-    while time_s < duration_s:
-        for letters, length_s in (("pbmtdnksfl", rng.uniform(0.06, 0.12)), ("aeiouəɛɔ", rng.uniform(0.08, 0.22))):
-            phonemes.append(Phoneme(letters[rng.integers(len(letters))], time_s, time_s + length_s))
-            time_s += length_s
-    samples = np.zeros(round(duration_s * VOICE_RATE), np.float32)
-    return Speech(samples, VOICE_RATE, tuple(p for p in phonemes if p.end_s <= duration_s), "", voice)
 
 
 def progress(text: str) -> None:

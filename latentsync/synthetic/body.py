@@ -70,7 +70,8 @@ class Torso:
         for k in (0, 2, 4):
             rows[:, k] = np.where(rows[:, k] > 7, 7 + (rows[:, k] - 7) * (1 - narrow), rows[:, k])
         ring = rest[cage().skull[9]]
-        fit = (np.abs(ring[:, 0]).max() / 5.1 - 1) * np.clip(1 - np.arange(len(rows)) / 4, 0, 1)
+        self.neck = float(np.abs(ring[:, 0]).max() / 5.1)  # its width, 1 on average
+        fit = (self.neck - 1) * np.clip((6 - np.arange(len(rows))) / 4, 0, 1)
         rows[:, [0, 2, 4]] *= 1 + fit[:, None]
         self._profile = PchipInterpolator(np.arange(len(rows)), rows)
         self._bosom = 1.7 if identity.feminine else 0.35
@@ -148,25 +149,25 @@ def dress(identity: Identity, rest: np.ndarray) -> list[Piece]:
     clothes = identity.clothes
     scarf = identity.headwear == "scarf"  # which hides necklines: they stay simple
     low = 0.9 * rng.random() * identity.feminine  # how far a neckline is cut out
-    crew = _round(13.5 + low, 6.6 + 0.8 * low, 2.75 + 1.6 * low)
+    crew = _round(13.5 + low, 6.6 * torso.neck + 0.8 * low, 2.75 + 1.6 * low)
     if scarf:
-        crew = _round(14.4, 9.0, 3.6)
+        crew = _round(14.4, 9.0 * torso.neck, 3.6)
         clothes = "blazer" if clothes == "blazer" else "crew"
     light = np.array([0.80, 0.80, 0.78]) * (0.72 + 0.28 * rng.random())
     if clothes == "crew":
         pieces, line = _shell(torso, crew, lambda xy: cloth(identity, rng, fabric, xy, "crew"), smooth=12)
     elif clothes == "vneck":
         pieces, line = _shell(
-            torso, _vee(6.3, -13.4, -21.5 - 3 * low), lambda xy: cloth(identity, rng, fabric, xy, "vneck")
+            torso, _vee(6.3 * torso.neck, -13.4, -21.5 - 3 * low), lambda xy: cloth(identity, rng, fabric, xy, "vneck")
         )
     elif clothes == "shirt":
-        opening = _vee(5.8, -12.8, -18.8 - 1.2 * rng.random())
+        opening = _vee(5.8 * torso.neck, -12.8, -18.8 - 1.2 * rng.random())
         pieces, line = _shell(torso, opening, lambda xy: cloth(identity, rng, fabric, xy, "shirt"))
         pieces += _collar(torso, fabric, 0.36)
     elif clothes == "blazer":
         pieces, line = _blazer(identity, rng, torso, crew, light, second, collar=not scarf)
     else:
-        high = _round(13.2, 6.4, 2.9)
+        high = _round(13.2, 6.4 * torso.neck, 2.9)
         pieces, line = _shell(torso, high, lambda xy: cloth(identity, rng, fabric, xy, "hoodie"), smooth=12)
         pieces += [_hood(torso, pieces[0].texture), *_cords(torso, rng, light)]
     return pieces if scarf else [_bust(torso, identity, line), *pieces]
@@ -247,7 +248,7 @@ def _collar(torso: Torso, fabric: np.ndarray, gap: float, lift: float = 0.6, siz
     pieces = []
     for side in (-1, 1):
         angle = side * (np.pi * (1 - u) + gap * u)
-        ring = np.interp(u, (0, 0.45, 0.8, 1), (6.0, 6.0, 6.25, 6.35))
+        ring = torso.neck * np.interp(u, (0, 0.45, 0.8, 1), (6.0, 6.0, 6.25, 6.35))
         fold_y = np.interp(u, (0, 0.3, 0.55, 0.8, 1), (-10.6, -11.0, -12.0, -13.8, -15.7 - 1.2 * gap))
         fold = np.stack([ring * np.sin(angle), fold_y, AXIS_Z + 0.1 + 0.93 * ring * np.cos(angle)], axis=-1)
         fold[:, 2] -= 0.5 * np.clip(u - 0.5, 0, 1)
@@ -280,7 +281,7 @@ def _blazer(
 ) -> tuple[list[Piece], np.ndarray]:
     tie = collar and rng.random() < (0.0 if identity.feminine else 0.5)
     shirt = collar and (tie or rng.random() < 0.5)
-    opening = _vee(5.7, -12.6, -16.4 if tie else -19.5) if shirt else crew
+    opening = _vee(5.7 * torso.neck, -12.6, -16.4 if tie else -19.5) if shirt else crew
     pieces, line = _shell(
         torso,
         opening,
@@ -295,14 +296,17 @@ def _blazer(
         pieces.append(_tie(torso, rng, second))
     tip = -rng.uniform(33, 38)
     jacket, _ = _shell(
-        torso, _vee(6.9, -13.3, tip), lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"), lift=0.75
+        torso,
+        _vee(6.9 * torso.neck, -13.3, tip),
+        lambda xy: cloth(identity, rng, identity.fabric, xy, "blazer"),
+        lift=0.75,
     )
     texture = jacket[0].texture
     for side in (-1, 1):
         # Down the opening: first the collar, then after a notch the lapel.
         for first, last, widths in ((-13.2, -18.6, (2.2, 3.6)), (-18.4, tip + 0.5, (5.4, 0.5))):
             y = np.linspace(first, last, 14)[None, :]
-            inner = 6.9 * np.clip((y - tip) / (-13.3 - tip), 0, 1) - 0.15
+            inner = 6.9 * torso.neck * np.clip((y - tip) / (-13.3 - tip), 0, 1) - 0.15
             across = np.array([-0.05, 0.0, 0.3, 0.65, 0.94, 1.0, 1.0])[:, None]
             wide = np.linspace(widths[0], widths[1], 14)[None, :]
             x = inner + across * wide
@@ -362,7 +366,7 @@ def _hood(torso: Torso, texture: np.ndarray) -> Piece:
     """The hood that lies in a roll around the neck, thick behind."""
     angle = np.linspace(-np.pi, np.pi, 49)
     away = np.abs(angle) / np.pi
-    ring = np.interp(away, (0, 0.2, 0.5, 1), (6.5, 6.9, 7.6, 8.2))
+    ring = torso.neck * np.interp(away, (0, 0.2, 0.5, 1), (6.5, 6.9, 7.6, 8.2))
     y = np.interp(away, (0, 0.12, 0.35, 0.6, 1), (-17.3, -16.4, -13.6, -11.6, -10.8))
     path = np.stack([ring * np.sin(angle), y, AXIS_Z + 0.92 * ring * np.cos(angle)], axis=1)
     thick = np.interp(away, (0, 0.1, 0.4, 0.7, 1), (0.55, 0.9, 1.35, 2.0, 2.4)) * (1 + 0.08 * np.sin(angle * 9 + 1))

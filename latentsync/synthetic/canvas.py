@@ -7,7 +7,7 @@ from numba import njit
 from ..face.warp import to_3x3
 from .raster import FAR, JIT
 
-OVERSAMPLING = {256: 2.0, 768: 1.5}  # by the canvas's longer side; larger ones 1.25
+OVERSAMPLING = {300: 1.75, 768: 1.4}  # by the canvas's longer side; larger ones 1.25
 DISPLAY = np.round(
     255 * np.where((x := np.linspace(0, 1, 4097)) <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
 ).astype(np.uint8)  # sRGB of linear light in steps of 1/4096
@@ -26,6 +26,7 @@ class Canvas:
         self.colour = np.zeros((rows, columns, 3), np.float32)
         self.depth = np.full((rows, columns), FAR, np.float32)
         self.ids = np.full((rows, columns), -1, np.int32)
+        self.layer = np.zeros((rows, columns, 4), np.float32)  # for hair; empty between uses
         scale = np.array([columns / width, rows / height])
         self._to_samples = np.array([[scale[0], 0, (scale[0] - 1) / 2], [0, scale[1], (scale[1] - 1) / 2], [0, 0, 1]])
         self.view = np.eye(2, 3) if view is None else np.asarray(view, np.float64)

@@ -1,16 +1,17 @@
 """A clip of drawn people who speak: its frames with what is true of them, one at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from math import ceil, exp
+from math import ceil, exp, sqrt
 
 import cv2
 import numpy as np
 
 from ..face.warp import shifted
 from .aligned import views
+from .camera import REFERENCE_SIDE, Camera, random_camera
 from .motion import CameraMotion, Framing, HeadMotion, seen_through
 from .mouth import mouth_track
 from .occluder import Occluder, Track, paste, track
@@ -19,7 +20,7 @@ from .seeds import derived, stream
 from .soundtrack import sound_of, spoken_s, words_of
 from .spec import ClipSpec
 from .speech import Speech
-from .studio import Head, Studio, real_studio
+from .studio import AnyHead, Studio, real_studio
 
 _MOUTH = 13, 14  # landmarks of the inner lips' middle
 
@@ -56,7 +57,7 @@ class Shot:
     def __init__(self, spec: ClipSpec, number: int, studio: Studio, beats: Sequence[Sequence[float]]) -> None:
         self._spec = spec
         seed = derived(spec.seed, "shot", number)
-        self.heads: list[Head] = [studio.head(spec.identity(number, person)) for person in range(spec.people)]
+        self.heads: list[AnyHead] = [studio.head(spec.identity(number, person)) for person in range(spec.people)]
         self.framings = _framings(spec, stream(seed, "framing"))
         self._motions = [
             HeadMotion(
@@ -144,7 +145,7 @@ class Clip:
             picture = canvas.picture()
             if self.spec.occlusion and number == 0:
                 self._occlude(picture, index, view)
-            yield ClipFrame(index, number, self._exposed(picture, index), view, faces)
+            yield ClipFrame(index, number, self._exposed(picture, index, view), view, faces)
 
     @cached_property
     def _shots(self) -> list[Shot]:
@@ -199,15 +200,20 @@ class Clip:
         x, y = truth.landmarks[list(_MOUTH)].mean(axis=0) + pose.size * np.array([place.x, place.y])
         paste(picture, occluder, float(x), float(y), pose.size, place.angle, view)
 
-    def _exposed(self, picture: np.ndarray, index: int) -> np.ndarray:
+    @cached_property
+    def _camera(self) -> Camera:
+        rng, spec = stream(self.spec.seed, "camera"), self.spec
+        camera = random_camera(rng) if spec.camera else Camera(seed=int(rng.integers(1 << 31)))
+        given = {name: value for name in ("blur", "noise") if (value := getattr(spec, name)) is not None}
+        return replace(camera, **given)
+
+    def _exposed(self, picture: np.ndarray, index: int, view: np.ndarray | None) -> np.ndarray:
         """The picture as a lens and a sensor give it."""
-        if self.spec.blur:
-            picture = cv2.GaussianBlur(picture, (0, 0), self.spec.blur)
-        if self.spec.noise:
-            rng = stream(self.spec.seed, "noise", index)
-            grain = rng.standard_normal(picture.shape, np.float32) * np.float32(self.spec.noise)
-            picture = np.clip(np.round(picture + grain), 0, 255).astype(np.uint8)
-        return picture
+        if view is None:
+            return self._camera.expose(picture, index)
+        magnified = sqrt(abs(np.linalg.det(view[:, :2])))
+        side = min(self.spec.width, self.spec.height)
+        return self._camera.expose(picture, index, zoom=magnified * side / REFERENCE_SIDE)
 
 
 def frames(spec: ClipSpec, studio: Studio | None = None, *, other: bool = False) -> Iterator[ClipFrame]:

@@ -7,6 +7,7 @@ import ctypes
 import ctypes.util
 import importlib.util
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from latentsync.errors import SpeechError
 
 INSTALL = "pip install espeakng-loader==0.2.4"
 VARIABLE = "LATENTSYNC_ESPEAK"  # the path of the library, where another one is wanted
+OLDEST = (1, 52)  # 1.51 deadlocks now and then when it is loaded again, and its events have no stress
 
 # speak_lib.h
 SYNCHRONOUS = 2
@@ -86,6 +88,27 @@ def _with_data_beside(path: Path) -> Library:
     return Library(str(path), str(path.parent) if (path.parent / "espeak-ng-data").is_dir() else None)
 
 
+def usable_library() -> Library:
+    """The library that `synthesise` takes, after loading it once. Raises SpeechError."""
+    library = find_library()
+    with _lock:
+        _unload(_open(library))
+    return library
+
+
+def _open(library: Library) -> ctypes.CDLL:
+    try:
+        handle = ctypes.CDLL(library.path)
+        handle.espeak_Info.restype = ctypes.c_char_p
+        version = handle.espeak_Info(None).decode()
+    except (OSError, AttributeError) as error:
+        raise SpeechError(f"{library.path} does not load as espeak-ng ({error}): run `{INSTALL}`") from error
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        _unload(handle)
+        raise SpeechError(f"{library.path} is espeak-ng {version}, and 1.52 is needed: run `{INSTALL}`")
+    return handle
+
+
 def synthesise(text: str, *, voice: str, rate: int, pitch: int, pitch_range: int) -> Utterance:
     """Speak `text` with the voice of that file name. The same arguments give the same samples.
 
@@ -148,15 +171,13 @@ def _loaded(library: Library) -> Iterator[tuple[ctypes.CDLL, int]]:
     Loading takes 1 ms and is the only complete reset: static variables (the flutter's phase, random numbers,
     the last pitch) outlive espeak_Initialize and even espeak_Terminate, and change the next sentence.
     """
-    try:
-        handle = ctypes.CDLL(library.path)
-    except OSError as error:
-        raise SpeechError(f"{library.path} does not load ({error}): run `{INSTALL}`") from error
+    handle = _open(library)
     try:
         data = library.data.encode() if library.data else None
         sample_rate = handle.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | IPA_EVENTS | DONT_EXIT)
         if sample_rate <= 0:
             raise SpeechError(f"espeak-ng finds no data in {library.data or 'its folder'}: run `{INSTALL}`")
+        handle.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it was the second of the day
         yield handle, sample_rate
         handle.espeak_Terminate()
     finally:

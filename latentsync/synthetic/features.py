@@ -80,9 +80,9 @@ def mouth_parts(identity: Identity, lips: np.ndarray) -> list[MouthPart]:
     """Teeth with gums, tongue, and the dark behind them, for lips whose middle (3,) touches at rest."""
     rng = np.random.default_rng([identity.seed, 0x7EE])
     length = rng.uniform(0.80, 1.0)
-    show = rng.uniform(-0.04, 0.08)  # how far the upper teeth reach below the closed lips' line
+    show = rng.uniform(0.0, 0.12)  # how far the upper teeth reach below the closed lips' line
     upper = _arch(identity, rng, lips + (0, -show, -0.75), length, 1.0)
-    lower = _arch(identity, rng, lips + (0, -show - 0.22, -1.0), -0.85 * length, 0.92)
+    lower = _arch(identity, rng, lips + (0, -show - 0.48, -1.15), -0.85 * length, 0.92)
     return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips), _cavity(lips)]
 
 
@@ -129,10 +129,10 @@ def _ellipsoid(rows: int = 18, columns: int = 28) -> tuple[np.ndarray, np.ndarra
 
 def _tongue(lips: np.ndarray) -> MouthPart:
     sphere, triangles = _ellipsoid()
-    points = sphere * (1.75, 0.55, 2.4) + lips + (0, -0.95, -3.5)
+    points = sphere * (1.7, 0.5, 2.3) + lips + (0, -1.15, -3.7)
     points[:, 1] -= 0.12 * np.exp(-((sphere[:, 0] / 0.3) ** 2)) * (sphere[:, 1] > 0)  # the furrow
     zeros = np.zeros((len(points), 2), np.float32)
-    occlusion = np.clip(0.25 + 0.75 * sphere[:, 2], 0.1, 1).astype(np.float32)
+    occlusion = 0.5 * np.clip(0.2 + 0.8 * sphere[:, 2], 0.1, 1).astype(np.float32)
     return MouthPart(points, triangles, zeros, plain(np.array([0.46, 0.16, 0.15]), 0.5), occlusion, 0.8, 1.0)
 
 

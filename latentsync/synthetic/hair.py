@@ -49,7 +49,7 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
         return []
     rng = np.random.default_rng([identity.seed, 0x4A1])
     above = hairline(points, identity)
-    count = {"cropped": 12000, "short": 9000, "side": 8000, "curly": 5200, "bald": 3500, "bob": 6500, "long": 6500, "tied": 6000}[style]
+    count = {"cropped": 12000, "short": 9000, "side": 8000, "curly": 5200, "bald": 3500, "bob": 5200, "long": 5200, "tied": 5000}[style]
     if style == "bald" and identity.seed % 2:
         return []
     rag = rng.normal(0, 0.25, len(points))  # the hairline is no line
@@ -58,14 +58,13 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
     n = np.einsum("sk,skc->sc", weights, normals[roots])
     steps, offsets = _grow(identity, rng, style, p, n)
     depth_share = np.linspace(0, 1, steps)[None, :]
-    lightness = np.exp(rng.normal(0, 0.16, (count, 1)))
+    lightness = np.exp(rng.normal(0, 0.13, (count, 1)))
     streak = np.exp(0.10 * np.sin(p[:, :1] * 2.7 + 3 * np.sin(p[:, 2:] * 1.3)))
     colours = identity.hair * lightness * streak * (1 + 0.06 * rng.standard_normal((count, 1)) * np.array([[0.6, 0.1, -0.6]]))
-    occlusion = np.clip(0.45 + 0.55 * depth_share ** 0.6 + rng.uniform(-0.12, 0.12, (count, 1)), 0.15, 1)
+    occlusion = np.clip(0.45 + 0.55 * depth_share ** 0.6 + rng.uniform(-0.08, 0.08, (count, 1)), 0.15, 1)
     if style in ("bob", "long"):
-        outside = np.linalg.norm(offsets[:, steps // 2], axis=1, keepdims=True)
-        occlusion = occlusion * np.clip(rng.uniform(0.55, 1.05, (count, 1)) + 0 * outside, 0, 1)
-    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05}.get(style, 0.055)
+        occlusion = occlusion * np.clip(rng.uniform(0.7, 1.05, (count, 1)), 0, 1)
+    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.075, "long": 0.08}.get(style, 0.055)
     taper = 1 - 0.65 * depth_share**3
     thickness = fine * taper * rng.uniform(0.7, 1.3, (count, 1))
     hangs = -8.0 if style == "long" else 0.0
@@ -79,7 +78,7 @@ def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarra
     x, y, z = p.T
     top = np.clip((y - 6.5) / 4.5, 0, 1)
     front = np.clip((z + 6) / 6, 0, 1)
-    left_right = np.where(x > part, 1.0, -1.0)
+    left_right = np.tanh((x - part) / 1.2)
     down = np.tile((0.0, -1.0, 0.0), (count, 1))
     back = np.stack([0 * x, -0.25 + 0 * x, -1 + 0 * x], 1)
     wild = rng.standard_normal((count, 3))
@@ -94,7 +93,7 @@ def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarra
     elif style == "side":
         length = jitter * (1.8 + 6.0 * top)
         steps, lift, curl = 8, 1.3, 0.03
-        sweep = np.where((x - part) * side > 0, 0.35 * side, -1.0 * side)
+        sweep = -side * (0.33 - 0.67 * np.tanh((x - part) * -side / 0.9))
         comb = np.stack([sweep * (0.25 + 0.75 * top), -0.9 + 0.95 * top, -0.55 * top - 0.15], 1)
     elif style == "curly":
         length = jitter * rng.uniform(2.2, 5.0) * (0.75 + 0.4 * top)
@@ -105,8 +104,8 @@ def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarra
     else:
         total = rng.uniform(17, 21) if style == "bob" else rng.uniform(32, 42)
         length = np.clip(total * (0.95 + 0.05 * jitter) - 0.55 * (11 - y), 6, None)
-        steps, lift, curl = 16, 0.9, rng.uniform(0.02, 0.16)
-        comb = np.stack([0.85 * left_right * (0.25 + top), -0.85 + 0 * x, -0.45 * front - 0.1], 1)
+        steps, lift, curl = 16, 0.75, rng.uniform(0.0, 0.06)
+        comb = np.stack([0.9 * left_right, 0 * x, -0.65 + 0 * x], 1)
     height = rng.uniform(0.15, 1.0, count) ** 0.7 * lift * (0.45 + 0.55 * np.clip(top + 0.3, 0, 1))
     gravity = {"long": 0.55, "bob": 0.5, "tied": 0.05}.get(style, 0.12)
     hug = {"tied": 0.8, "cropped": 0.0, "bald": 0.0, "curly": 0.0, "short": 0.35, "side": 0.30}.get(style, 0.20)
@@ -119,6 +118,12 @@ def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarra
     clump = rng.standard_normal((40, 3))[(np.floor(x * 1.3) * 7 + np.floor(z * 1.3) * 13).astype(int) % 40]
     for k in range(1, steps):
         wanted = comb * (1 - k / steps * 0.4) + gravity * k / steps * down * 2 + 0.05 * wild + 0.14 * clump
+        if style in ("bob", "long"):
+            # Over the head to its side and back; only there hair falls.
+            beside = np.clip((np.abs(position[:, 0]) - 4.6) / 2.4, 0, 1)
+            falls = np.maximum(beside, np.clip((-7.0 - position[:, 2]) / 3.0, 0, 1))[:, None]
+            over = np.stack([0.9 * left_right, 0 * x, -0.65 + 0 * x], 1)
+            wanted = falls * down + (1 - falls) * over + 0.05 * wild + 0.12 * clump
         direction = stiffness * direction + (1 - stiffness) * wanted
         if curl:
             turn = phase + k * (2.1 if style == "curly" else 0.75)
@@ -130,11 +135,13 @@ def _grow(identity: Identity, rng: np.random.Generator, style: str, p: np.ndarra
             distance, outward = skull_distance(position)
             floor = height * min(1.0, k / 2)
             short = floor - distance
-            position = position + outward * np.where(short > 0, short, hug * np.maximum(short, -2.0))[:, None]
+            pull = hug * (position[:, 1] > 1.0) if style in ("bob", "long") else hug
+            position = position + outward * np.where(short > 0, short, pull * np.maximum(short, -2.0))[:, None]
         if style in ("long", "bob"):
             # In front of the shoulders or behind them, but not through the neck or over the face.
-            near_face = np.clip((position[:, 2] + 2.0) / 2.0, 0, 1) * (position[:, 1] < 7.5)
-            position[:, 2] -= 0.35 * near_face
+            near_face = np.clip((position[:, 2] + 3.0) / 2.0, 0, 1) * np.clip((9.3 - position[:, 1]) / 1.5, 0, 1)
+            position[:, 2] -= 0.9 * near_face
+            position[:, 0] += 0.7 * near_face * np.sign(position[:, 0])
             narrow = np.clip(7.3 - np.abs(position[:, 0]), 0, 3) * (position[:, 1] < 6.0) * (position[:, 2] > -5)
             position[:, 0] += 0.5 * narrow * np.sign(position[:, 0])
         moved = position - path[-1]
@@ -232,14 +239,14 @@ def beard(identity: Identity, points: np.ndarray, normals: np.ndarray, triangles
         return []
     rng = np.random.default_rng([identity.seed, 0xBEA])
     stubble = identity.beard == "stubble"
-    count, steps = (5000, 2) if stubble else (7000, 5)
-    count = int(count * (0.5 + 0.5 * identity.beard_density))
-    roots, weights = sample(rng, points, triangles, np.clip(mask * 1.3, 0, 1) ** 2, count)
+    count, steps = (5000, 2) if stubble else (8000, 4)
+    count = int(count * (0.5 + 0.5 * identity.beard_density) * {"moustache": 0.16, "goatee": 0.4}.get(identity.beard, 1.0))
+    roots, weights = sample(rng, points, triangles, np.clip(mask * 1.2, 0, 1) ** 2, count)
     n = np.einsum("sk,skc->sc", weights, normals[roots])
     p = np.einsum("sk,skc->sc", weights, points[roots])
-    length = (0.16 if stubble else rng.uniform(0.5, 1.3)) * rng.uniform(0.6, 1.2, count)
-    moustache = np.exp(-(((p[:, 1] - points[164, 1]) / 0.8) ** 2))
-    flow = np.stack([np.sign(p[:, 0]) * 0.8 * moustache, -1.0 + 0.3 * moustache, 0.15 + 0 * p[:, 0]], 1)
+    near_lip = np.exp(-(((p[:, 1] - points[164, 1]) / 0.8) ** 2))
+    length = (0.14 if stubble else rng.uniform(0.22, 0.55)) * rng.uniform(0.6, 1.2, count) * (1 - 0.35 * near_lip)
+    flow = np.stack([np.tanh(p[:, 0] / 0.8) * 1.0 * near_lip, -1.0 + 0.55 * near_lip, 0.15 + 0 * p[:, 0]], 1)
     flow += 0.22 * rng.standard_normal((count, 3))
     t = np.linspace(0, 1, steps)
     path = n[:, None] * (0.9 * t - 0.55 * t**2)[:, None] + flow[:, None] * (0.35 * t + 0.45 * t**2)[:, None]
@@ -247,8 +254,8 @@ def beard(identity: Identity, points: np.ndarray, normals: np.ndarray, triangles
     hair = identity.hair * (0.8 + 0.35 * identity.age)
     colours = hair * np.exp(rng.normal(0, 0.22, (count, 1)))
     occlusion = np.clip(0.55 + 0.45 * t[None, :] + rng.uniform(-0.1, 0.1, (count, 1)), 0.2, 1)
-    thickness = np.tile(np.linspace(0.045, 0.02, steps), (count, 1)) * (0.7 if stubble else 1.0)
-    opacity = np.full(count, 0.55 if stubble else 0.85)
+    thickness = np.tile(np.linspace(0.036, 0.016, steps), (count, 1)) * (0.8 if stubble else 1.0)
+    opacity = np.full(count, 0.5 if stubble else 0.7) * (1 - 0.45 * near_lip)
     return [Strands(roots, weights, offsets.astype(np.float32), *_f32(colours, occlusion, thickness, opacity))]
 
 

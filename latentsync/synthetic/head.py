@@ -16,22 +16,35 @@ from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .identity import Identity, person
 from .pose import FaceTruth, Pose
 from .hair import Strands, beard, brows, lashes, scalp_hair
-from .raster import FAR, draw_strands, light_strands, rasterise, shade, shadow_points, vertex_normals
+from .raster import (
+    FAR,
+    draw_strands,
+    lay_over,
+    light_strands,
+    place_strands,
+    project,
+    rasterise,
+    shade,
+    shadow_points,
+    transform,
+    vertex_normals,
+)
 from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
 from .wear import under_cap, wear
 
 CAMERA = 85.0  # centimetres from the face
 PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
+MIDDLE = np.array([0.0, -1.0, -6.0])  # of what casts shadows
 SHADOW_SIDE = 288  # pixels of the shadow map
 SHADOW_CM = 46.0  # its width
 LEVELS = 2
-SKIN = np.array([0.50, 0.28, 0.20, 0.55, 22.0, 1.0, 0, 0], np.float32)
-EYE = np.array([0.25, 0.18, 0.15, 1.2, 380.0, 0.0, 0, 0], np.float32)
+SKIN = np.array([0.50, 0.28, 0.20, 0.55, 30.0, 1.0, 0, 0], np.float32)
+EYE = np.array([0.25, 0.18, 0.15, 1.2, 1500.0, 0.0, 0, 0], np.float32)
 CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
 FRAME = np.array([0.15, 0.15, 0.15, 1.0, 60.0, 0.0, 0, 0], np.float32)
 MATERIALS = {"skin": SKIN, "cloth": CLOTH, "frame": FRAME}
-TEETH = np.array([0.30, 0.25, 0.22, 0.5, 40.0, 0.0, 0, 0], np.float32)
+INSIDE = np.array([0.30, 0.25, 0.22, 0.12, 40.0, 0.0, 1.0, 0], np.float32)
 
 
 @dataclass
@@ -85,7 +98,7 @@ class TalkingHead:
         lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
         lips[cage().mouth_inside] = 1
         inner[cage().mouth_inside] = 1
-        inner[mouth_ring()] = 0.35
+        inner[mouth_ring()] = 0.2
         for side in (0, 1):
             rims[eye_ring(side, cage().mirror)] = 1
             rims[cage().lids_inside[side]] = 1
@@ -102,7 +115,7 @@ class TalkingHead:
         ]
         self.mouth = mouth_parts(self.identity, rest[[13, 14]].mean(axis=0))
         self.mouth_meshes = [
-            Part(m.triangles, m.texture, TEETH, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
+            Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
             for m in self.mouth
         ]
         self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
@@ -120,7 +133,7 @@ class TalkingHead:
             *under_cap(self.identity, rest, scalp_hair(self.identity, rest, normals, triangles)),
             lashes(self.identity, rest),
         ]
-        self._light_axes = _axes(self.identity.light[0])
+        self._to_light = _view_along(self.identity.light[0], SHADOW_SIDE, SHADOW_CM)
         self._still_shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
         ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
         for part in self.worn:
@@ -146,12 +159,11 @@ class TalkingHead:
         first = 0
         spans = []
         for part, p in jobs:
-            screen = self._screen(p, pose, canvas)
+            screen, box = _project(p, pose, canvas.to_samples, canvas.ids.shape)
             rasterise(screen, part.triangles, canvas.depth, canvas.ids, first, part.two_sided)
-            spans.append((first, screen))
+            spans.append((first, screen, box))
             first += len(part.triangles)
-        for (part, p), (start, screen) in zip(jobs, spans, strict=True):
-            box = _bounds(screen, canvas.ids.shape)
+        for (part, p), (start, screen, box) in zip(jobs, spans, strict=True):
             if box[0] < box[2] and box[1] < box[3]:
                 shade(
                     *(canvas.colour, canvas.ids, start, screen, part.triangles, self._attributes(part, p)),
@@ -196,10 +208,11 @@ class TalkingHead:
         offsets = strands.offsets
         if strands.blinks is not None and pose.blink > 0:
             offsets = offsets + np.float32(pose.blink) * (strands.blinks - offsets)
-        roots = np.einsum("sk,skc->sc", strands.weights, points[strands.roots])
-        hair = roots[:, None] + offsets @ rotation.T.astype(np.float32)
+        hair = np.empty_like(offsets)
+        place_strands(points, strands.roots, strands.weights, offsets, rotation.astype(np.float32), hair)
         if strands.hangs:
-            still = np.einsum("sk,skc->sc", strands.weights, rest[strands.roots].astype(np.float32))[:, None] + offsets
+            still = np.empty_like(offsets)
+            place_strands(rest.astype(np.float32), strands.roots, strands.weights, offsets, np.eye(3, dtype=np.float32), still)
             share = np.clip((strands.hangs - still[..., 1:2]) / 10, 0, 0.9).astype(np.float32)
             hair = hair * (1 - share) + still * share
         return hair
@@ -209,12 +222,15 @@ class TalkingHead:
         places = self._light_space(flat).reshape(hair.shape)
         colours = np.empty_like(hair)
         light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
-        screen = self._screen(flat, pose, canvas).reshape(hair.shape)
+        screen, box = _project(flat, pose, canvas.to_samples, canvas.ids.shape, margin=4)
+        screen = screen.reshape(hair.shape)
+        order = np.argsort(-screen[:, screen.shape[1] // 2, 2])  # what is in front hides the rest early
         samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
         draw_strands(
-            *(canvas.colour, canvas.depth, screen, colours),
-            *(strands.thickness * np.float32(samples), strands.opacity, np.float32(0.12)),
+            *(canvas.layer, canvas.depth, screen[order], colours[order]),
+            *((strands.thickness * np.float32(samples))[order], strands.opacity[order], np.float32(0.12)),
         )
+        lay_over(canvas.colour, canvas.layer, box)
 
     def _posed(self, mouth: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rest = np.asarray(surface()[0] @ self.rig.cage_points(np.asarray(mouth, np.float64), pose))
@@ -238,7 +254,7 @@ class TalkingHead:
         gap = float(np.linalg.norm(ring[5] - ring[15]))
         if gap < 0.01:
             return
-        light = np.clip(0.25 + 0.5 * gap, 0, 0.85)
+        light = np.clip(0.25 + 0.35 * gap, 0, 0.7)
         closing = np.clip((mouth[5] - 0.2) / 0.8, 0, 1)
         for mesh, part in zip(self.mouth, self.mouth_meshes, strict=True):
             part.occlusion[:] = light * mesh.occlusion
@@ -256,17 +272,8 @@ class TalkingHead:
             shade_of_lid = np.clip((top - y) / 0.42, 0, 1)
             part.occlusion[:] = (0.35 + 0.65 * shade_of_lid) * np.clip(0.75 + (y - bottom) / 0.8, 0.75, 1) * (1 - 0.35 * x**2)
 
-    def _screen(self, points: np.ndarray, pose: Pose, canvas: Canvas | None) -> np.ndarray:
-        """Samples of the canvas (or frame pixels, without one) and depth, (n, 3) float32."""
-        frame = _to_frame(points, pose)
-        if canvas is None:
-            return frame
-        matrix = canvas.to_samples
-        frame[:, :2] = frame[:, :2] @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
-        return frame
-
     def _truth(self, points: np.ndarray, pose: Pose) -> FaceTruth:
-        frame = _to_frame(points, pose)[:, :2]
+        frame = _project(points, pose, np.eye(2, 3))[0][:, :2]
 
         def distance(a: int, b: int) -> float:
             return float(np.linalg.norm(frame[a] - frame[b]))
@@ -286,11 +293,9 @@ class TalkingHead:
         return out
 
     def _light_space(self, points: np.ndarray) -> np.ndarray:
-        q = (points - np.array([0, -1, -6], np.float32)) @ self._light_axes.T
-        scale = np.float32(SHADOW_SIDE / SHADOW_CM)
-        q[:, 0] = q[:, 0] * scale + SHADOW_SIDE / 2
-        q[:, 1] = SHADOW_SIDE / 2 - q[:, 1] * scale
-        return q
+        out = np.empty_like(points)
+        transform(points, self._to_light, out)
+        return out
 
     def _shadow(self, jobs: list[tuple[Part, np.ndarray]], hairs: list[np.ndarray]) -> np.ndarray:
         depth = self._still_shadow.copy()
@@ -301,10 +306,10 @@ class TalkingHead:
             shadow_points(depth, self._light_space(hair[:, 1:].reshape(-1, 3)))
         depth -= np.float32(0.35)  # off the surface itself
         moments = np.dstack([depth, depth * depth])
-        return cv2.blur(cv2.blur(moments, (5, 5)), (5, 5))
+        return cv2.blur(cv2.blur(moments, (7, 7)), (7, 7))
 
 
-def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 48) -> np.ndarray:
+def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 32) -> np.ndarray:
     """How open to the room each point (n,) is, 0 ... 1: the share of directions in which nothing is in the way.
 
     `others` are (points, triangles) of further meshes that stand in the light.
@@ -318,20 +323,16 @@ def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, direction
     turn = np.pi * (1 + 5**0.5) * k
     radius = np.sqrt(1 - height**2)
     for d in np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=1).astype(np.float32):
-        axes = _axes(d)
+        view = _view_along(d, side, width)
         depth = np.full((side, side), FAR, np.float32)
         ids = np.empty((side, side), np.int32)
-
-        def place(p: np.ndarray, axes: np.ndarray = axes) -> np.ndarray:
-            q = (p - np.array([0, -1, -6], np.float32)) @ axes.T
-            q[:, 0] = q[:, 0] * (side / width) + side / 2
-            q[:, 1] = side / 2 - q[:, 1] * (side / width)
-            return q
-
-        own = place(points)
+        own = np.empty_like(points)
+        transform(points, view, own)
         rasterise(own, triangles, depth, ids, 0, True)
         for p, t in others:
-            rasterise(place(p), t, depth, ids, 0, True)
+            place = np.empty_like(p)
+            transform(p, view, place)
+            rasterise(place, t, depth, ids, 0, True)
         facing = np.clip(normals @ d, 0, 1)
         j = np.clip(np.round(own[:, 0]).astype(int), 0, side - 1)
         i = np.clip(np.round(own[:, 1]).astype(int), 0, side - 1)
@@ -349,6 +350,15 @@ def _axes(direction: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(z, x), z]).astype(np.float32)
 
 
+def _view_along(direction: np.ndarray, side: int, width: float) -> np.ndarray:
+    """The map (3, 4) float32 from centimetres to pixels and depth of a square picture seen from `direction`."""
+    axes = _axes(direction)
+    scale = np.array([[side / width], [-side / width], [1.0]])
+    view = np.column_stack([axes, -axes @ MIDDLE]) * scale
+    view[:2, 3] += side / 2
+    return view.astype(np.float32)
+
+
 def _rotation(pose: Pose) -> np.ndarray:
     cy, sy, cp, sp, cr, sr = (f(a) for a in (pose.yaw, pose.pitch, pose.roll) for f in (np.cos, np.sin))
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -357,18 +367,17 @@ def _rotation(pose: Pose) -> np.ndarray:
     return roll @ pitch @ yaw
 
 
-def _to_frame(points: np.ndarray, pose: Pose) -> np.ndarray:
-    """Frame pixels and depth (n, 3) float32 of points in centimetres."""
-    scale = pose.size / FACE_HEIGHT * CAMERA / (CAMERA - points[:, 2])
-    out = np.empty((len(points), 3), np.float32)
-    out[:, 0] = pose.x + points[:, 0] * scale
-    out[:, 1] = pose.y - points[:, 1] * scale
-    out[:, 2] = points[:, 2]
-    return out
+def _project(
+    points: np.ndarray, pose: Pose, view: np.ndarray, shape: tuple[int, int] = (0, 0), margin: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and depth (n, 3) float32 of points (n, 3) in centimetres, and the box that they fill of a picture.
 
-
-def _bounds(screen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    low, high = screen[:, :2].min(axis=0), screen[:, :2].max(axis=0)
-    x0, y0 = np.maximum(np.floor(low), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(high) + 1, (shape[1], shape[0])).astype(int)
-    return np.array([x0, y0, x1, y1], np.int32)
+    `view` (2, 3) maps the frame's pixels to the picture's; the box (4,) is x0, y0, x1, y1, the last two exclusive.
+    """
+    points = np.ascontiguousarray(points, np.float32)
+    camera = np.array([CAMERA, pose.size / FACE_HEIGHT, pose.x, pose.y, *np.asarray(view).ravel()], np.float32)
+    screen, bounds = np.empty_like(points), np.empty(4, np.float32)
+    project(points, camera, screen, bounds)
+    x0, y0 = np.maximum(np.floor(bounds[:2]) - margin, 0)
+    x1, y1 = np.minimum(np.ceil(bounds[2:]) + 1 + margin, (shape[1], shape[0]))
+    return screen, np.array([x0, y0, x1, y1]).astype(np.int32)

@@ -12,7 +12,7 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 # sRGB, from light to dark, each in a cooler and a warmer variety.
 SKINS = np.array(
     [
-        [(240, 210, 196), (238, 206, 186)],
+        [(228, 194, 178), (226, 190, 168)],
         [(231, 188, 164), (228, 186, 156)],
         [(212, 166, 140), (210, 166, 132)],
         [(184, 136, 110), (182, 136, 102)],
@@ -92,7 +92,7 @@ def person(seed: int) -> Identity:
     beard = "none" if feminine else str(rng.choice(BEARDS, p=(0.46, 0.26, 0.06, 0.07, 0.15)))
     rouge = rng.uniform(0.15, 0.75) if feminine else rng.uniform(0.0, 0.15)
     # Lips have less melanin than the skin around them: redder on light skin, also lighter on dark skin.
-    natural = skin * np.array([0.88, 0.52, 0.54]) * (1 - tone / 6) + skin * np.array([1.25, 0.85, 0.95]) * (tone / 6)
+    natural = skin * np.array([0.86, 0.45, 0.47]) * (1 - tone / 6) + skin * np.array([1.25, 0.85, 0.95]) * (tone / 6)
     natural = natural + np.array([0.06, 0.018, 0.022]) * (tone / 6)
     paint = linear(((168, 62, 66), (176, 84, 80), (140, 44, 58))[rng.integers(3)]) * (0.45 + 0.9 * skin.mean())
     lips = natural * (1 - rouge) + paint * rouge
@@ -155,14 +155,14 @@ def _hair_style(rng: np.random.Generator, feminine: bool, age: float, tone: floa
 def _light(rng: np.random.Generator) -> np.ndarray:
     """A soft key light from one side, a weaker fill from the other, the room's light, and a rim from behind."""
     side = float(rng.choice((-1, 1)))
-    azimuth, height = side * rng.uniform(0.25, 0.95), rng.uniform(0.25, 0.75)
+    azimuth, height = side * rng.uniform(0.2, 0.85), rng.uniform(0.2, 0.6)
     key = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     fill = np.array([-side * 0.8, rng.uniform(-0.1, 0.3), 0.6])
     rim = np.array([-side * rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.6), -0.6])
     warmth = rng.uniform(-0.05, 0.07)
     white = np.array([1 + warmth, 1.0, 1 - warmth])
-    strength, fill_strength = rng.uniform(0.75, 1.05), rng.uniform(0.10, 0.28)
-    room = rng.uniform(0.20, 0.34)
+    strength, fill_strength = rng.uniform(0.62, 0.88), rng.uniform(0.12, 0.28)
+    room = rng.uniform(0.27, 0.42)
     cool = 1 + np.array([-0.4, 0, 0.5]) * (warmth + rng.uniform(0, 0.06))
     rows = [
         *(key / np.linalg.norm(key), white * strength),
@@ -183,7 +183,7 @@ def _bump(points: np.ndarray, centre: tuple[float, float, float], radius: float 
 def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.ndarray, np.ndarray]:
     """The cage of one person (n, 3) and the eyeballs' middles (2, 3): the average, bent at the places that differ."""
     p = cage().vertices.copy()
-    n = rng.standard_normal(64).clip(-1.8, 1.8)
+    n = 0.92 * rng.standard_normal(64).clip(-1.7, 1.7)
     f = 1.0 if feminine else -1.0
     side = np.sign(p[:, 0])
     front = 1 / (1 + np.exp(-(p[:, 2] + 7) / 1.5))  # the face, not the back of the head
@@ -234,7 +234,7 @@ def _shape(rng: np.random.Generator, feminine: bool, age: float) -> tuple[np.nda
         d = p - centre
         tilt = (0.05 * n[27] + 0.015 * f) * sign
         p[:, 0] += near * (d[:, 0] * (size - 1) + sign * 0.13 * n[28])
-        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.10 * n[29] + 0.05 * f - 0.10 * age - 0.06) + d[:, 0] * tilt)
+        p[:, 1] += near * (d[:, 1] * ((size - 1) + 0.09 * n[29] + 0.04 * f - 0.10 * age - 0.13) + d[:, 0] * tilt)
         p[:, 2] += near * 0.10 * n[30]
     move(_bump(p, (3.6, 5.2, 1.0), (2.2, 0.8, 2.5)), y=0.16 * n[31] + 0.08 * f)  # brows
     # the whole

@@ -37,6 +37,53 @@ def vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarra
 
 
 @njit(**JIT)
+def project(points: np.ndarray, camera: np.ndarray, screen: np.ndarray, box: np.ndarray) -> None:
+    """Fill `screen` (n, 3) with x, y and depth of `points` (n, 3), and `box` (4,) with their bounds.
+
+    camera (10,): distance of the lens, pixels per centimetre, x and y of the origin in the frame, and the map
+    (2, 3) from the frame's pixels to the screen's.
+    """
+    distance, scale, x0, y0 = camera[0], camera[1], camera[2], camera[3]
+    low_x, low_y, high_x, high_y = F(1e9), F(1e9), F(-1e9), F(-1e9)
+    for i in range(points.shape[0]):
+        k = scale * distance / (distance - points[i, 2])
+        u, v = x0 + points[i, 0] * k, y0 - points[i, 1] * k
+        x = camera[4] * u + camera[5] * v + camera[6]
+        y = camera[7] * u + camera[8] * v + camera[9]
+        screen[i, 0], screen[i, 1], screen[i, 2] = x, y, points[i, 2]
+        low_x, low_y, high_x, high_y = min(low_x, x), min(low_y, y), max(high_x, x), max(high_y, y)
+    box[0], box[1], box[2], box[3] = low_x, low_y, high_x, high_y
+
+
+@njit(**JIT)
+def transform(points: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` (n, 3) with the affine map `matrix` (3, 4) of `points` (n, 3)."""
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for c in range(3):
+            out[i, c] = matrix[c, 0] * x + matrix[c, 1] * y + matrix[c, 2] * z + matrix[c, 3]
+
+
+@njit(**JIT)
+def place_strands(
+    points: np.ndarray, roots: np.ndarray, weights: np.ndarray, offsets: np.ndarray, rotation: np.ndarray, out: np.ndarray
+) -> None:
+    """Fill `out` (s, k, 3): hairs at their roots among `points` (n, 3), turned by `rotation` (3, 3)."""
+    for s in range(roots.shape[0]):
+        x = y = z = F(0)
+        for r in range(4):
+            weight, root = weights[s, r], roots[s, r]
+            x += weight * points[root, 0]
+            y += weight * points[root, 1]
+            z += weight * points[root, 2]
+        for k in range(offsets.shape[1]):
+            a, b, c = offsets[s, k, 0], offsets[s, k, 1], offsets[s, k, 2]
+            out[s, k, 0] = x + rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c
+            out[s, k, 1] = y + rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c
+            out[s, k, 2] = z + rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c
+
+
+@njit(**JIT)
 def rasterise(
     screen: np.ndarray, triangles: np.ndarray, depth: np.ndarray, ids: np.ndarray, first: int, two_sided: bool
 ) -> None:
@@ -79,6 +126,12 @@ def rasterise(
 def _smooth(low: float, high: float, x: float) -> float:
     t = min(max((x - low) / (high - low), F(0)), F(1))
     return t * t * (F(3) - F(2) * t)
+
+
+@njit(**JIT)
+def _lobe(x: float, power: float) -> float:
+    """About x ** power for x in 0 ... 1, without the power (Schlick 1994)."""
+    return x / (power - power * x + x) if x > F(0) else F(0)
 
 
 @njit(**JIT)
@@ -132,7 +185,8 @@ def shade(
     attributes (n, 9): normal (3), texture coordinates in texels (2), occlusion 0 ... 1, place in the shadow map
     (u, v, depth). texture (th, tw, 6): linear red, green, blue, gloss, slopes of the relief along u and v.
     light (8, 3): key direction, key colour, fill direction, fill colour, ambient from above, from below, rim
-    direction, rim colour. material (8,): wrap of red, green, blue; gloss, gloss exponent, relief; rest unused.
+    direction, rim colour. material (8,): wrap of red, green, blue; gloss, gloss exponent, relief; how far
+    occlusion keeps out the key light, too; unused.
     """
     last = first + triangles.shape[0]
     rows, columns = texture.shape[0], texture.shape[1]
@@ -146,7 +200,7 @@ def shade(
     inverse = F(1) / math.sqrt(gx * gx + gy * gy + gz * gz)
     gx, gy, gz = gx * inverse, gy * inverse, gz * inverse
     wr, wg, wb_ = material[0], material[1], material[2]
-    gloss, power, relief = material[3], material[4], material[5]
+    gloss, power, relief, inside = material[3], material[4], material[5], material[6]
     for y in range(box[1], box[3]):
         for x in range(box[0], box[2]):
             t = ids[y, x]
@@ -192,7 +246,7 @@ def shade(
             mz = nz - du * tz - dv * bz
             s = F(1) / math.sqrt(mx * mx + my * my + mz * mz + F(1e-12))
             mx, my, mz = mx * s, my * s, mz * s
-            share = lit(moments, su, sv, sz)
+            share = lit(moments, su, sv, sz) * (F(1) - inside + inside * occlusion)
             soft = nx * kx + ny * ky + nz * kz
             hard = mx * kx + my * ky + mz * kz
             dr = max((F(0.7) * soft + F(0.3) * hard + wr) / (F(1) + wr), F(0))
@@ -206,17 +260,17 @@ def shade(
             edge = F(1) - max(mz, F(0))
             rim = max(mx * rx + my * ry + mz * rz, F(0)) * edge * occlusion
             # Light that was reflected once by skin makes crevices warm rather than black.
-            ar = occlusion ** F(0.75)
+            ar = occlusion * (F(1.3) - F(0.3) * occlusion)
             er = dr * light[1, 0] * sr + back * light[3, 0] + ar * (up * light[4, 0] + (F(1) - up) * light[5, 0])
             eg = dg * light[1, 1] * sg + back * light[3, 1] + occlusion * (up * light[4, 1] + (F(1) - up) * light[5, 1])
             eb = db * light[1, 2] * share + back * light[3, 2] + occlusion * (up * light[4, 2] + (F(1) - up) * light[5, 2])
             er += rim * light[7, 0]
             eg += rim * light[7, 1]
             eb += rim * light[7, 2]
-            nh = max(mx * hx + my * hy + mz * hz, F(0)) ** power
-            ng = max(mx * gx + my * gy + mz * gz, F(0)) ** power
+            nh = _lobe(mx * hx + my * hy + mz * hz, power)
+            ng = _lobe(mx * gx + my * gy + mz * gz, power)
             facing = edge * edge * edge
-            spec = shine * (F(0.35) + F(1.6) * facing) * (power + F(8)) * F(0.04)
+            spec = shine * (F(0.35) + F(1.6) * facing) * (min(power, F(120)) + F(8)) * F(0.04)
             key_spec = spec * nh * share * max(hard + F(0.1), F(0))
             fill_spec = spec * ng * occlusion * F(0.7)
             sky = shine * facing * F(0.35) * occlusion * up
@@ -268,11 +322,11 @@ def light_strands(
             hx, hy, hz = light[0, 0], light[0, 1], light[0, 2] + F(1)
             n = F(1) / math.sqrt(hx * hx + hy * hy + hz * hz)
             dot = (tx * hx + ty * hy + tz * hz) * n
-            bright = max(F(1) - dot * dot, F(0)) ** F(28)
+            bright = _lobe(F(1) - dot * dot, F(40))
             dot += F(0.12)
-            tinted = max(F(1) - dot * dot, F(0)) ** F(9)
+            tinted = _lobe(F(1) - dot * dot, F(12))
             rim = tx * light[6, 0] + ty * light[6, 1] + tz * light[6, 2]
-            rim = max(F(1) - rim * rim, F(0)) ** F(6)
+            rim = _lobe(F(1) - rim * rim, F(8))
             share = lit(moments, places[s, k, 0], places[s, k, 1], places[s, k, 2])
             open_share = occlusion[s, k]
             up = F(0.6) + F(0.4) * ty
@@ -280,14 +334,28 @@ def light_strands(
                 colour = base[s, c]
                 diffuse = across * share * light[1, c] * F(0.75) + F(0.55) * light[3, c] * open_share
                 ambient = open_share * (up * light[4, c] + (F(1) - up) * light[5, c])
-                gloss = share * light[1, c] * (F(0.045) * bright + F(0.55) * colour * tinted)
-                gloss += open_share * rim * light[7, c] * (F(0.02) + F(0.5) * colour)
+                gloss = share * light[1, c] * (F(0.016) * bright + F(0.5) * colour * tinted)
+                gloss += open_share * rim * light[7, c] * (F(0.006) + F(0.5) * colour)
                 colours[s, k, c] = tone(colour * (diffuse + ambient) + gloss * open_share)
 
 
 @njit(**JIT)
+def _hidden(depth: np.ndarray, x: float, y: float, z: float) -> bool:
+    """Whether something well in front of a point is drawn already."""
+    i, j = int(y), int(x)
+    return 0 <= i < depth.shape[0] and 0 <= j < depth.shape[1] and depth[i, j] > z + F(0.15)
+
+
+@njit(**JIT)
+def _covered(layer: np.ndarray, x: float, y: float) -> bool:
+    """Whether hair already hides all behind it."""
+    i, j = int(y), int(x)
+    return 0 <= i < layer.shape[0] and 0 <= j < layer.shape[1] and layer[i, j, 3] > F(0.96)
+
+
+@njit(**JIT)
 def draw_strands(
-    picture: np.ndarray,
+    layer: np.ndarray,
     depth: np.ndarray,
     screen: np.ndarray,
     colours: np.ndarray,
@@ -295,9 +363,10 @@ def draw_strands(
     opacity: np.ndarray,
     lift: float,
 ) -> None:
-    """Draw hairs (s, k, 3) of `screen` in front of what is nearer than `lift` centimetres behind them.
+    """Draw hairs (s, k, 3) of `screen`, the nearest first, on the empty `layer` (h, w, 4) of colour and coverage.
 
-    widths (s, k) in samples; a hair thinner than a sample is drawn one sample wide and fainter.
+    What lies more than `lift` centimetres behind `depth` stays hidden. widths (s, k) in samples; a hair thinner
+    than a sample is drawn one sample wide and fainter. Colours are multiplied by their coverage.
     """
     height, width = depth.shape
     for s in range(screen.shape[0]):
@@ -305,6 +374,10 @@ def draw_strands(
             x0, y0, z0 = screen[s, k, 0], screen[s, k, 1], screen[s, k, 2]
             x1, y1, z1 = screen[s, k + 1, 0], screen[s, k + 1, 1], screen[s, k + 1, 2]
             if max(x0, x1) < F(-4) or max(y0, y1) < F(-4) or min(x0, x1) > F(width + 4) or min(y0, y1) > F(height + 4):
+                continue
+            if _hidden(depth, x0, y0, z0 + lift) and _hidden(depth, x1, y1, z1 + lift):
+                continue
+            if _covered(layer, x0, y0) and _covered(layer, x1, y1) and _covered(layer, (x0 + x1) / 2, (y0 + y1) / 2):
                 continue
             dx, dy = x1 - x0, y1 - y0
             steep = abs(dy) > abs(dx)
@@ -326,15 +399,33 @@ def draw_strands(
                 w = widths[s, k] * (F(1) - t) + widths[s, k + 1] * t
                 strength = opacity[s] * min(w, F(1))
                 reach = F(0.5) * max(w, F(1)) / max(slant, F(0.5))
-                for c in range(max(math.ceil(b - reach - F(0.5)), 0), min(math.floor(b + reach + F(0.5)), limit_b - 1) + 1):
-                    cover = min(min(F(c) + F(0.5), b + reach) - max(F(c) - F(0.5), b - reach), F(1)) * strength
-                    if cover <= F(0):
-                        continue
+                u = F(1) - t
+                red = colours[s, k, 0] * u + colours[s, k + 1, 0] * t
+                green = colours[s, k, 1] * u + colours[s, k + 1, 1] * t
+                blue = colours[s, k, 2] * u + colours[s, k + 1, 2] * t
+                low, high = b - reach + F(0.5), b + reach + F(0.5)
+                for c in range(max(int(math.floor(low)), 0), min(int(math.floor(high)), limit_b - 1) + 1):
                     y, x = (a, c) if steep else (c, a)
-                    if z < depth[y, x]:
+                    left = F(1) - layer[y, x, 3]
+                    if left < F(0.03) or z < depth[y, x]:
                         continue
-                    for channel in range(3):
-                        colour = colours[s, k, channel] * (F(1) - t) + colours[s, k + 1, channel] * t
-                        picture[y, x, channel] += cover * (colour - picture[y, x, channel])
-                    if cover > F(0.55):
-                        depth[y, x] = z - lift
+                    cover = (min(F(c) + F(1), high) - max(F(c), low)) * strength * left
+                    if cover <= F(0.01):
+                        continue
+                    layer[y, x, 0] += cover * red
+                    layer[y, x, 1] += cover * green
+                    layer[y, x, 2] += cover * blue
+                    layer[y, x, 3] += cover
+
+
+@njit(**JIT)
+def lay_over(picture: np.ndarray, layer: np.ndarray, box: np.ndarray) -> None:
+    """Put `layer` (h, w, 4), as draw_strands leaves it, over `picture` inside `box`, and empty it."""
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            cover = layer[y, x, 3]
+            if cover > F(0):
+                for c in range(3):
+                    picture[y, x, c] = picture[y, x, c] * (F(1) - cover) + layer[y, x, c]
+                    layer[y, x, c] = 0
+                layer[y, x, 3] = 0

@@ -114,7 +114,7 @@ def _write_video(clip: Clip, path: Path, *, other: bool) -> list[ClipFrame]:
 
 
 def _truth(clip: Clip, frames: Sequence[ClipFrame], *, other: bool) -> dict[str, Any]:
-    """The sidecar's content; docs/synthetic.md names its fields."""
+    """The sidecar's content; docs/synthetic.md names the fields."""
     spec = clip.spec
     samples, sample_rate = clip.sound(other=other)
     width, height = clip.size

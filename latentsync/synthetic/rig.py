@@ -29,7 +29,8 @@ from .pose import Pose
 from .subdivide import edges_of
 
 JAW_AXIS = np.array([0.4, -8.3])  # y, z of the joint before the ears
-JAW_OPEN = 0.23  # radians at jaw = 1
+STILL_ABOVE = 1.2  # centimetres
+JAW_OPEN = 0.28  # radians at jaw = 1
 SHAPES = ("wide", "pucker", "upper", "tuck", "press", "smile", "brow")
 
 
@@ -46,9 +47,10 @@ def shapes() -> np.ndarray:
             for j, vertex in enumerate(row):
                 x, y, z = vertices[vertex]
                 line = vertices[UPPER_LIP[3][j]][1]
-                rows[0][vertex] = (0.45 * s[j], 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
+                slit = 0.10 * middle[j] * (sign < 0)
+                rows[0][vertex] = (0.45 * s[j], slit + 0.12 * (line - y) + 0.06 * abs(s[j]), -0.28 * s[j] ** 2)
                 forward = 0.50 + 0.30 * middle[j] + 0.12 * np.sin(np.pi * min(ring, 2) / 2)
-                apart = sign * (0.14 if sign > 0 else 0.26) * middle[j]
+                apart = sign * (0.16 if sign > 0 else 0.36) * middle[j]
                 rows[1][vertex] = (-0.16 * x, apart + 0.04 * (y - line), forward)
                 raised = (0.34 - 0.04 * outer) * (0.35 + 0.65 * middle[j]) if sign > 0 else 0.0
                 rows[2][vertex] = (0.0, raised, 0.06 if raised else 0.0)
@@ -63,7 +65,8 @@ def shapes() -> np.ndarray:
         rows[5][index] = (0.08 * np.sign(vertices[index, 0]), 0.28, 0.18)
     still = _still()
     mouth_still = still | _fixed(1, 4, 5, 195, 197, 6, 168, 98, 327, 48, 278, 64, 294, *_eyes())
-    brow_still = still | _fixed(6, 197, 195, 5, *_eyes(), *_skull_rings(0, RINGS))
+    low = np.flatnonzero(vertices[:, 1] < STILL_ABOVE).tolist()
+    brow_still = _fixed(6, 197, 195, 5, *low, *_eyes(), *_skull_rings(0, RINGS))
     return np.stack(
         [_smoothest(row, brow_still if name == "brow" else mouth_still) for name, row in zip(SHAPES, rows, strict=True)]
     )
@@ -118,8 +121,12 @@ def lid_vertices(side: int) -> tuple[np.ndarray, ...]:
 
 
 def _still() -> set[int]:
-    """What no expression moves: the skull, and the oval but for the jaw."""
-    return set(_skull_rings(3, RINGS)) | set(np.array(OVAL)[np.r_[0:10, 27:36]].tolist())
+    """What no mouth moves: the skull, the oval but for the jaw, and all from the lower lids up.
+
+    So two mouths on one head differ in the lower face alone.
+    """
+    high = np.flatnonzero(cage().vertices[:, 1] > STILL_ABOVE).tolist()
+    return set(high) | set(_skull_rings(3, RINGS)) | set(np.array(OVAL)[np.r_[0:10, 27:36]].tolist())
 
 
 def _skull_rings(first: int, last: int) -> list[int]:

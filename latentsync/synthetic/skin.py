@@ -1,5 +1,7 @@
 """The skin of a person as a texture: colour, gloss and relief, painted where the features lie on that head."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -7,7 +9,7 @@ from .hair import hairline
 from .identity import Identity
 from .raster import FAR, rasterise
 
-WIDTH, HEIGHT = 1280, 960  # texels; around the head, and from its top to the neck's base
+WIDTH, HEIGHT = 1024, 768  # texels; around the head, and from its top to the neck's base
 TOP, BOTTOM = 15.0, -20.0  # y in centimetres
 AXIS_Z = -8.6  # of the cylinder around which the texture is wrapped
 CM_U = 2 * np.pi * 9.0 / WIDTH  # centimetres of a texel on the face
@@ -28,6 +30,21 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.
     field = cv2.resize(coarse, (int(coarse.shape[1] * cell) + 1, int(coarse.shape[0] * cell) + 1), interpolation=cv2.INTER_CUBIC)
     field = field[:height, :width]
     return (field - field.mean()) / field.std()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A mask of a part of the texture."""
+
+    rows: slice
+    columns: slice
+    mask: np.ndarray  # float32, 0 ... 1
+
+    def spread(self) -> np.ndarray:
+        """The mask on the whole texture (HEIGHT, WIDTH)."""
+        whole = np.zeros((HEIGHT, WIDTH), np.float32)
+        whole[self.rows, self.columns] = self.mask
+        return whole
 
 
 class Painter:
@@ -58,10 +75,16 @@ class Painter:
         out[self.rows, self.columns] = wa * a + wb * b + (1 - wa - wb) * c
         return out
 
-    def spot(self, centre: np.ndarray, radius: tuple[float, float, float]) -> np.ndarray:
-        """A soft spot (HEIGHT, WIDTH), 1 at `centre` (3,), radii in centimetres."""
-        d = (self.xyz - np.asarray(centre, np.float32)) / np.asarray(radius, np.float32)
-        return np.exp(-0.5 * np.einsum("hwc,hwc->hw", d, d))
+    def spot(self, centre: np.ndarray, radius: tuple[float, float, float]) -> "Patch":
+        """A soft spot, 1 at `centre` (3,), radii in centimetres."""
+        centre, radius = np.asarray(centre, np.float32), np.asarray(radius, np.float32)
+        u, v = texture_coordinates(centre[None])[0]
+        # Radii along the head's surface; near its sides a texel is narrower in x.
+        wide = 3.2 * max(radius[0], radius[2]) / CM_U * 1.3
+        rows = slice(max(int(v - 3.2 * radius[1] / CM_V), 0), max(int(v + 3.2 * radius[1] / CM_V) + 1, 0))
+        columns = slice(max(int(u - wide), 0), max(int(u + wide) + 1, 0))
+        d = (self.xyz[rows, columns] - centre) / radius
+        return Patch(rows, columns, np.exp(-0.5 * (d[..., 0] ** 2 + d[..., 1] ** 2 + d[..., 2] ** 2)))
 
     def stroke(self, path: np.ndarray, width: float) -> np.ndarray:
         """A soft line (HEIGHT, WIDTH) along points (k, 3); width in centimetres."""
@@ -83,21 +106,24 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     painter = Painter(points, triangles)
     skin, age = identity.skin, identity.age
     dark = 1 - float(skin.mean()) / 0.6
-    broad, middle, fine = (noise(rng, HEIGHT, WIDTH, cell) for cell in (90, 22, 5))
+    broad, middle, fine = (noise(rng, HEIGHT, WIDTH, cell) for cell in (72, 18, 4))
     grain = rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32)
     colour = np.ones((HEIGHT, WIDTH, 3), np.float32) * skin.astype(np.float32)
     # Melanin varies with broad patches, blood with finer ones.
     colour *= (1 + 0.035 * broad + 0.02 * middle)[..., None]
     colour *= 1 + (0.02 * fine + 0.025 * middle)[..., None] * np.array([0.3, -1.0, -0.8], np.float32)
 
-    def tint(mask: np.ndarray, factor: tuple[float, float, float], strength: float) -> None:
-        weight = np.clip(mask * strength, 0, 1)[..., None]
-        np.multiply(colour, 1 - weight + weight * np.asarray(factor, np.float32), out=colour)
+    def tint(patch: Patch, factor: tuple[float, float, float], strength: float) -> None:
+        weight = np.clip(patch.mask * strength, 0, 1)[..., None]
+        colour[patch.rows, patch.columns] *= 1 + weight * (np.asarray(factor, np.float32) - 1)
+
+    def whole(mask: np.ndarray) -> Patch:
+        return Patch(slice(None), slice(None), mask)
 
     face = points
     red, blush = (1.06, 0.80, 0.78), identity.blush
     for cheek in (50, 280):
-        tint(painter.spot(face[cheek] + (0, -0.2, 0), (1.6, 1.2, 2.5)) * (1 + 0.25 * middle), red, 0.75 * blush)
+        tint(painter.spot(face[cheek] + (0, -0.2, 0), (1.6, 1.2, 2.5)), red, 0.75 * blush)
     tint(painter.spot(face[4], (0.9, 0.9, 1.5)), red, 0.55 * blush)
     tint(painter.spot(face[199], (1.2, 0.8, 1.5)), red, 0.35 * blush)
     for left in (0, 1):
@@ -116,21 +142,21 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     if identity.beard != "none":
         # Hair under the skin: seen before it is felt.
         shadow = np.clip(beard_zone * (0.75 + 0.15 * grain), 0, 1)
-        tint(shadow, tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.55 * identity.beard_density)
+        tint(whole(shadow), tuple(0.55 + 0.3 * identity.hair / max(identity.hair.max(), 0.05)), 0.45 * identity.beard_density)
     _spots(identity, rng, painter, colour)
     scalp = np.clip((hairline(painter.xyz.reshape(-1, 3), identity).reshape(HEIGHT, WIDTH) + 0.4 * middle) / 0.9, 0, 1) * has_skin
     if identity.hair_style not in ("covered", "bald"):
         weight = (0.9 * scalp)[..., None]
         colour = colour * (1 - weight) + identity.hair.astype(np.float32) * 0.6 * (1 + 0.2 * grain)[..., None] * weight
     relief = 0.004 * fine + 0.008 * cv2.GaussianBlur(grain, (0, 0), 0.8)
-    pores = painter.spot(face[4], (2.6, 2.6, 3)) + 0.4
+    pores = painter.spot(face[4], (2.6, 2.6, 3)).spread() + 0.4
     relief = relief * np.clip(pores, 0, 1)
     for path, depth, start in _wrinkles(face, rng):
         strength = depth * np.clip((age - start) / 0.5, 0.12 if start == 0 else 0, 1)
         if strength > 0:
             line = painter.stroke(path, 0.07)
             relief = relief - 0.09 * strength * line
-            tint(line, (0.80, 0.70, 0.66), 0.45 * strength)
+            tint(whole(line), (0.80, 0.70, 0.66), 0.45 * strength)
     lips, inner, rims = np.moveaxis(np.clip(painter.spread(masks.astype(np.float32)), 0, 1), -1, 0)
     lips = cv2.GaussianBlur(lips, (0, 0), 1.2)
     edge = np.clip((lips - 0.28) / 0.45, 0, 1)[..., None]
@@ -143,7 +169,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     relief = relief * (1 - edge[..., 0]) + edge[..., 0] * 0.006 * creases
     colour *= 1 - 0.72 * np.clip(inner * 1.2 - 0.2, 0, 1)[..., None] * np.array([0.85, 1.0, 1.0], np.float32)
     colour *= 1 - 0.55 * np.clip(rims * 1.3 - 0.3, 0, 1)[..., None] * np.array([0.7, 0.9, 0.9], np.float32)
-    gloss = 0.30 + 0.22 * painter.spot(face[4] + (0, 1, 0), (1.0, 2.2, 2)) + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3))
+    gloss = 0.30 + 0.22 * painter.spot(face[4] + (0, 1, 0), (1.0, 2.2, 2)).spread() + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3)).spread()
     gloss = gloss * (1 - 0.15 * age + 0.2 * dark) * (1 + 0.10 * middle + 0.08 * grain)
     gloss = gloss * (1 - 0.6 * beard_zone * (identity.beard != "none")) * (1 - edge[..., 0]) + edge[..., 0] * 0.75
     slopes = (np.gradient(relief, axis=1) / CM_U, -np.gradient(relief, axis=0) / CM_V)
@@ -158,12 +184,13 @@ def beard_mask(identity: Identity, points: np.ndarray, face: np.ndarray) -> np.n
     curve = mouth + 0.4 + 0.02 * x**2 - 0.9 * np.exp(-((x / 2.0) ** 2))  # the cheek's edge, lower beside the mouth
     jaw = _step((curve - y) / 1.2) * _step((y - (chin - 3.2)) / 1.6) * (z > -9.0) * _step((8.2 - x) / 1.0)
     side = _step((-4.4 - z) / 0.9) * _step((y - mouth + 1) / 2) * _step((3.2 - y) / 1.5) * (z > -7.6)  # sideburns
-    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.12) / 0.36) ** 2)) * _step((face[291, 0] + 0.7 - x) / 0.7)
+    lip = np.exp(-0.5 * (((y - (nose + mouth) / 2 - 0.22) / 0.27) ** 2)) * (0.35 + 0.65 * np.exp(-((x / 1.7) ** 2)))
+    lip = lip * _step((face[291, 0] + 0.3 - x) / 1.2)
     chin_patch = np.exp(-0.5 * ((x / 1.5) ** 2 + ((y - (chin + 1.0)) / 1.3) ** 2))
     zones = {
         "none": np.zeros_like(y),
         "stubble": np.maximum.reduce([jaw, 0.8 * side, lip]),
-        "moustache": lip * 1.1,
+        "moustache": lip,
         "goatee": np.maximum(chin_patch, lip),
         "full": np.maximum.reduce([jaw, side, lip]),
     }
@@ -179,11 +206,11 @@ def _spots(identity: Identity, rng: np.random.Generator, painter: Painter, colou
     """Freckles over nose and cheeks, and a few moles."""
     layer = np.zeros((HEIGHT, WIDTH), np.float32)
     for _ in range(int(420 * identity.freckles)):
-        u, v = rng.normal(WIDTH / 2, WIDTH * 0.075), rng.normal(410, 38)
-        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(8, 22)), float(rng.uniform(0.15, 0.6)), -1, cv2.LINE_AA, 4)
+        u, v = rng.normal(WIDTH / 2, WIDTH * 0.075), rng.normal(0.427, 0.04) * HEIGHT
+        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(7, 17)), float(rng.uniform(0.15, 0.6)), -1, cv2.LINE_AA, 4)
     for _ in range(rng.poisson(2 + 2 * identity.age)):
-        u, v = rng.normal(WIDTH / 2, WIDTH * 0.1), rng.uniform(200, 720)
-        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(14, 34)), float(rng.uniform(0.4, 0.8)), -1, cv2.LINE_AA, 4)
+        u, v = rng.normal(WIDTH / 2, WIDTH * 0.1), rng.uniform(0.2, 0.75) * HEIGHT
+        cv2.circle(layer, (int(u * 16), int(v * 16)), int(rng.uniform(11, 26)), float(rng.uniform(0.4, 0.8)), -1, cv2.LINE_AA, 4)
     layer = cv2.GaussianBlur(layer, (0, 0), 0.8)[..., None]
     colour *= 1 - layer * np.array([0.45, 0.62, 0.70], np.float32)
 

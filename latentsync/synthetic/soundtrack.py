@@ -12,10 +12,11 @@ from ..errors import ConfigError
 from .room import add_room
 from .seeds import stream
 from .spec import ClipSpec
-from .speech import SAMPLE_RATE, VARIANTS, VOICES, Speech, Voice, pad, random_voice, silence
+from .speech import LEAD_S, PAUSE_S, SAMPLE_RATE, VARIANTS, VOICES, Speech, Voice, join, pad, random_voice, silence
 from .studio import Studio
 
 _PCM = 32767
+_FADE_S = 0.01  # of words that the clip's end cuts off: no click
 
 
 def voice_of(spec: ClipSpec, person: int) -> Voice:
@@ -28,6 +29,8 @@ def voice_of(spec: ClipSpec, person: int) -> Voice:
         if language is None or spec.language not in (None, language):
             known = ", ".join(VOICES[spec.language or "en"][:3])
             raise ConfigError(f"{named} is no voice of {spec.language or 'any language'}; expected one such as {known}")
+    if unknown := set(spec.variants) - set(VARIANTS):
+        raise ConfigError(f"{', '.join(sorted(unknown))}: no such timbre; expected some of {', '.join(VARIANTS)}")
     try:
         voice = random_voice(rng, language, variants=spec.variants or VARIANTS)
     except ValueError as error:
@@ -51,13 +54,27 @@ def words_of(spec: ClipSpec, studio: Studio, n_frames: int, *, other: bool = Fal
 
 def _words(spec: ClipSpec, studio: Studio, person: int, seconds: float, *, other: bool) -> Speech:
     voice = voice_of(spec, person)
-    spoken = max(seconds - spec.lead_s - spec.trail_s, 0.0)
     if spec.text is not None and person == spec.subject and not other:
         said = studio.speak(spec.text, voice)
     else:
-        said = studio.talk(stream(spec.sentence(person, other=other), "sentence"), voice, spoken)
+        rng = stream(spec.sentence(person, other=other), "sentence")
+        said = _talk(rng, studio, voice, max(seconds - spec.lead_s - spec.trail_s, 0.0))
     said = pad(said, spec.lead_s, 0.0)
     return pad(said, 0.0, max(seconds - said.duration_s, 0.0))
+
+
+def _talk(rng: np.random.Generator, studio: Studio, voice: Voice, seconds: float) -> Speech:
+    """Sentence after sentence, the last one cut off as the ends of clips do; so short clips have words too."""
+    parts = [silence(rng.uniform(*LEAD_S))]
+    while sum(part.duration_s for part in parts) < seconds:
+        parts += [studio.speak(studio.sentence(rng, voice.language), voice), silence(rng.uniform(*PAUSE_S))]
+    whole = join(parts)
+    n = max(round(seconds * whole.sample_rate), 0)
+    samples = whole.samples[:n].copy()
+    fade = min(n, round(_FADE_S * whole.sample_rate))
+    samples[n - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+    phonemes = [replace(p, end_s=min(p.end_s, seconds)) for p in whole.phonemes if p.start_s < seconds]
+    return replace(whole, samples=samples, phonemes=tuple(phonemes))
 
 
 def sound_of(words: Sequence[Speech], *, spec: ClipSpec, n_frames: int) -> tuple[np.ndarray, int]:

@@ -85,8 +85,9 @@ class ClipSpec:
     occlusion: Occlusion | None = None
     shake: float = 0.0  # of the camera, heights of the picture
     zoom: float = 0.0  # its deviation, as a share of the size
-    blur: float = 0.0  # standard deviation, pixels of the written picture
-    noise: float = 1.5  # of the sensor: standard deviation in grey levels
+    camera: bool = True  # a random lens and sensor; else the picture as it is drawn
+    blur: float | None = None  # instead of the lens's: standard deviation, pixels of a frame of 512
+    noise: float | None = None  # instead of the sensor's: standard deviation in grey levels
     crf: int = 18
 
     aligned: int | None = None  # only the speaker's face is written, aligned, as a square of so many pixels
@@ -102,8 +103,8 @@ class ClipSpec:
             (0 <= self.amplitude <= 10, "an amplitude from 0 to 10", self.amplitude),
             (0 <= self.shake <= 0.2, "a shake from 0 to 0.2", self.shake),
             (0 <= self.zoom <= 0.5, "a zoom from 0 to 0.5", self.zoom),
-            (0 <= self.blur <= 50, "a blur from 0 to 50 pixels", self.blur),
-            (0 <= self.noise <= 50, "noise from 0 to 50 grey levels", self.noise),
+            (0 <= (self.blur or 0) <= 50, "a blur from 0 to 50 pixels", self.blur),
+            (0 <= (self.noise or 0) <= 50, "noise from 0 to 50 grey levels", self.noise),
             (0 <= self.crf <= 51, "a crf from 0 to 51", self.crf),
             (self.aligned is None or 16 <= self.aligned <= 2048, "a square of 16 to 2048 pixels", self.aligned),
             (not (self.aligned and self.absences), "a face in every frame of an aligned clip", self.absences),

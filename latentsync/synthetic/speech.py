@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from latentsync.errors import SpeechError
-from latentsync.synthetic.espeak import find_library, synthesise
+from latentsync.synthetic.espeak import synthesise, usable_library
 from latentsync.synthetic.sentences import LANGUAGES, random_sentence
 
 SAMPLE_RATE = 22050  # of every voice of espeak-ng
@@ -86,9 +86,9 @@ class Speech:
 
 
 def is_available() -> bool:
-    """Whether this machine has the espeak-ng library."""
+    """Whether this machine has an espeak-ng library that can be used."""
     try:
-        find_library()
+        usable_library()
     except SpeechError:
         return False
     return True

@@ -6,12 +6,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .background import background
+from .canvas import Canvas
+from .head import TalkingHead
 from .occluder import Occluder, make_occluder
 from .pose import FaceTruth, Pose
-from .speech import Speech, Voice, random_speech, speak
+from .relief import encode
+from .sentences import random_sentence
+from .speech import Speech, Voice, speak
 
 
-class Canvas(Protocol):
+class AnyCanvas(Protocol):
     """Pictures of one size, drawn at any resolution."""
 
     def clear(self, background: np.ndarray) -> None:
@@ -23,7 +28,7 @@ class Canvas(Protocol):
         ...
 
 
-class Head(Protocol):
+class AnyHead(Protocol):
     """One person."""
 
     def truth(self, mouth: np.ndarray, pose: Pose) -> FaceTruth:
@@ -39,12 +44,12 @@ class Head(Protocol):
 class Studio:
     """Where everything comes from. Its parts are importable functions, so that it travels to other processes."""
 
-    head: Callable[[int], Head]  # from the seed of the identity
-    canvas: Callable[..., Canvas]  # width, height, view (2, 3) from frame pixels to the canvas's or None
+    head: Callable[[int], AnyHead]  # from the seed of the identity
+    canvas: Callable[..., AnyCanvas]  # width, height, view (2, 3) from frame pixels to the canvas's or None
     background: Callable[[np.random.Generator, int, int], np.ndarray]  # width, height -> (h, w, 3) uint8 RGB
-    occluder: Callable[[str, np.random.Generator, Head], Occluder]  # what; the head lends its skin's colour
+    occluder: Callable[[str, np.random.Generator, Any], Occluder]  # what; the head lends its skin's colour
+    sentence: Callable[[np.random.Generator, str], str]  # in a language
     speak: Callable[[str, Voice], Speech]
-    talk: Callable[[np.random.Generator, Voice, float], Speech]  # random sentences for so many seconds
 
 
 _KINDS = {"hand": "hand", "microphone": "handheld microphone"}
@@ -52,12 +57,8 @@ _KINDS = {"hand": "hand", "microphone": "handheld microphone"}
 
 def real_studio() -> Studio:
     """Rendered people who speak with espeak-ng's voices."""
-    from .background import background
-    from .canvas import Canvas
-    from .head import TalkingHead
-
-    return Studio(TalkingHead, Canvas, background, _occluder, speak, random_speech)
+    return Studio(TalkingHead, Canvas, background, _occluder, random_sentence, speak)
 
 
-def _occluder(what: str, rng: np.random.Generator, head: Head) -> Occluder:
-    return make_occluder(_KINDS[what], rng, head.skin_rgb)
+def _occluder(what: str, rng: np.random.Generator, head: TalkingHead) -> Occluder:
+    return make_occluder(_KINDS[what], rng, (255 * encode(head.identity.skin)).round())

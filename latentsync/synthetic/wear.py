@@ -180,13 +180,14 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
     edge = edge + chin[:, None] * (0, -0.42, -0.75)
     edge = edge + (1 - chin)[:, None] * _outward(edge) * 0.12
 
+    torso = Torso(identity, rest)
     scale = np.abs(oval[:, 0]).max() / 7.6
 
     def hull(p: np.ndarray) -> np.ndarray:
         skull = _ball(p, (0, 4.2, -8.0), (9.5 * scale, 9.9, 10.9))
         jaw = _ball(p, (0, -3.2, -7.0), (9.9 * scale, 9.6, 8.4))
         y = p[..., 1]
-        wide = 7.6 + 0.12 * np.clip(-4 - y, 0, 12)
+        wide = 7.6 + 6 * max(torso.neck - 1.05, 0) + 0.12 * np.clip(-4 - y, 0, 12)
         neck = np.hypot(p[..., 0] / wide, (p[..., 2] + 8.0) / 7.4) * 7.4 - 7.4
         neck = np.maximum(neck, y - 2.0)
         return _blend(_blend(skull, jaw, 2.5), neck, 3.0)
@@ -203,7 +204,6 @@ def headscarf(identity: Identity, rest: np.ndarray) -> Piece:
         s = ((j + 1) / 10) ** 0.9
         hang = top * (1 - s) + low * s + np.array([0, -0.2, 0.9]) * np.sin(np.pi * s)
         rings[j] = rings[j] * (1 - chin[:, None]) + hang * chin[:, None]
-    torso = Torso(identity, rest)
     azimuth = np.arctan2(rings[-1][:, 0], rings[-1][:, 2] + 8.4)
     ahead = np.cos(azimuth)
     skirt = []

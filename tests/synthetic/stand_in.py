@@ -10,7 +10,7 @@ from latentsync.synthetic.mouth import opening
 from latentsync.synthetic.occluder import Occluder
 from latentsync.synthetic.pose import FaceTruth, Pose
 from latentsync.synthetic.seeds import stream
-from latentsync.synthetic.speech import SILENCE, Phoneme, Speech, Voice
+from latentsync.synthetic.speech import Phoneme, Speech, Voice
 from latentsync.synthetic.studio import Studio
 
 SAMPLE_RATE = 22050
@@ -111,14 +111,8 @@ def speak(text: str, voice: Voice) -> Speech:
     return Speech(np.concatenate(samples).astype(np.float32), SAMPLE_RATE, tuple(phonemes), text, voice)
 
 
-def talk(rng: np.random.Generator, voice: Voice, duration_s: float) -> Speech:
-    n = int(duration_s / SYLLABLE_S)
-    rest = round(duration_s * SAMPLE_RATE) - n * round(SYLLABLE_S * SAMPLE_RATE)
-    if not n:
-        samples = np.zeros(rest, np.float32)
-        return Speech(samples, SAMPLE_RATE, (Phoneme(SILENCE, 0, duration_s),), "", voice)
-    said = speak("".join(rng.choice(list(VOWELS), n)), voice)
-    return Speech(np.pad(said.samples, (0, rest)), SAMPLE_RATE, said.phonemes, said.text, voice)
+def sentence(rng: np.random.Generator, language: str) -> str:
+    return "".join(rng.choice(list(VOWELS), 6))
 
 
-STUDIO = Studio(Head, Canvas, background, occluder, speak, talk)
+STUDIO = Studio(Head, Canvas, background, occluder, sentence, speak)

@@ -1,5 +1,6 @@
 """Clips: what their frames show, what is said, and the files."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -21,11 +22,12 @@ from latentsync.synthetic.mouth import opening
 from latentsync.synthetic.record import is_written, write_clip
 from latentsync.synthetic.soundtrack import voice_of
 from latentsync.synthetic.spec import Absence, ClipSpec, Occlusion, parse_fps
+from latentsync.synthetic.speech import is_available
 
 from .stand_in import STUDIO
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAIN = ClipSpec(seed=3, seconds=2.0, width=160, height=120, language="en", room=False)
+PLAIN = ClipSpec(seed=3, seconds=2.0, width=160, height=120, language="en", room=False, camera=False)
 
 
 def shown(spec: ClipSpec, *, other: bool = False) -> np.ndarray:
@@ -115,17 +117,14 @@ def test_a_voice_can_be_named():
 # Frames
 
 
-def test_a_clip_is_the_same_in_every_process(tmp_path):
+def test_a_clip_is_the_same_in_every_process():
     code = (
         "import hashlib; from tests.synthetic.test_clip import PLAIN, shown;"
         "print(hashlib.sha256(shown(PLAIN).tobytes()).hexdigest())"
     )
-    first, again = (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    )
-    assert first == again
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     here = shown(PLAIN)
+    assert other.stdout.strip() == hashlib.sha256(here.tobytes()).hexdigest()
     assert here.shape == (50, 120, 160, 3)
     assert (here == shown(PLAIN)).all()
     assert (here != shown(replace(PLAIN, seed=4))).any()
@@ -151,7 +150,7 @@ def test_other_frame_rates_sample_the_same_clip():
 
 
 def test_a_counterfactual_differs_in_the_mouth_alone():
-    spec = replace(PLAIN, counterfactual=True, shake=0.01, blur=0.0)
+    spec = replace(PLAIN, counterfactual=True, shake=0.01, camera=True)
     clip = Clip(spec, STUDIO)
     assert clip.words(0).text != clip.words(0, other=True).text
     assert clip.words(0).voice == clip.words(0, other=True).voice
@@ -203,7 +202,7 @@ def test_a_cut_shows_another_person_who_goes_on_with_the_speech():
 
 @pytest.mark.parametrize("how", ["leaves", "empty"])
 def test_a_span_without_a_face_shows_the_scenery_alone(how):
-    found = list(frames(replace(PLAIN, absences=(Absence(0.8, 1.2, how),), noise=0.0), STUDIO))
+    found = list(frames(replace(PLAIN, absences=(Absence(0.8, 1.2, how),)), STUDIO))
     gone = [frame for frame in found if 0.8 <= (frame.index + 0.5) / 25 < 1.2]
     assert all(frame.faces[0].visible == 0 for frame in gone)
     assert all((frame.picture == gone[0].picture).all() for frame in gone)
@@ -222,10 +221,10 @@ def test_an_occluder_comes_and_goes():
 
 
 def test_blur_and_noise():
-    clean, noisy = (shown(replace(PLAIN, noise=n)).astype(float) for n in (0.0, 4.0))
-    assert (noisy - clean).std() == pytest.approx(4, rel=0.1)
+    clean, noisy = (shown(replace(PLAIN, noise=n)).astype(float) for n in (None, 4.0))
+    assert (noisy - clean).std() == pytest.approx(4, rel=0.3)
     assert np.corrcoef((noisy - clean)[0].ravel(), (noisy - clean)[1].ravel())[0, 1] < 0.05
-    soft = shown(replace(PLAIN, noise=0.0, blur=3.0)).astype(float)
+    soft = shown(replace(PLAIN, blur=12.0)).astype(float)
     assert np.abs(np.diff(soft, axis=2)).max() < 0.6 * np.abs(np.diff(clean, axis=2)).max()
 
 
@@ -233,7 +232,7 @@ def test_blur_and_noise():
 
 
 def test_aligned_clips_are_what_the_aligner_would_cut_out():
-    spec = replace(PLAIN, width=320, height=320, aligned=96, noise=0.0, amplitude=0.0)
+    spec = replace(PLAIN, width=320, height=320, aligned=96, amplitude=0.0)
     whole = frames(replace(spec, aligned=None), STUDIO)
     aligner = FaceAligner(96)
     for square, frame in zip(frames(spec, STUDIO), whole, strict=True):
@@ -357,3 +356,19 @@ def test_nothing_is_left_of_a_clip_that_fails(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="stays at home"):
         write_clip(replace(PLAIN, identities=(13,)), tmp_path, "a", studio=STUDIO)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# The real studio
+
+
+@pytest.mark.skipif(not is_available(), reason="speech needs espeak-ng")
+def test_real_people_speak_in_files(tmp_path):
+    covered = Occlusion("hand", 0, 0.4)
+    spec = ClipSpec(seed=1, seconds=0.48, text="Papa!", voice="gmw/en-US+m3", occlusion=covered, aligned=64)
+    path = write_clip(spec, tmp_path, "a")
+    assert len(list(decode_frames(path))) == 12
+    (person,) = json.loads((tmp_path / "a.json").read_text())["people"]
+    assert person["text"] == "Papa!" and person["closed"]
+    gaps = np.array(person["frames"]["lip_gap"])
+    assert gaps.min() < 0.5 and gaps.max() > 3
+    assert np.std(next(decode_frames(path))) > 10

@@ -186,6 +186,9 @@ def test_a_text_by_a_voice(tmp_path):
         ("--aligned", "64", "--no_face"),
         ("--silence", "all", "--text", "a"),
         ("--crf", "99"),
+        ("--languages", "tlh"),
+        ("--variants", "f1,zz"),
+        ("--voice", "Bob"),
     ],
 )
 def test_mistakes_are_told_in_one_line_before_any_work(tmp_path, capsys, wrong):

@@ -99,7 +99,7 @@ def test_blinks_come_as_often_as_those_of_people_and_close_faster_than_they_open
 
 def test_eyes_fixate_and_jump():
     motion = HeadMotion(2, amplitude=0)
-    speed = np.degrees(np.abs(np.diff(column(poses(motion, 40, 500), "gaze_x")))) * 500
+    speed = np.degrees(np.abs(np.diff(column(poses(motion, 20, 400), "gaze_x")))) * 400
     assert (speed < 1e-6).mean() > 0.85  # fixations
     assert 50 < speed.max() < 700  # saccades, degrees per second
     assert np.abs(column(poses(motion, 40), "gaze_x")).max() <= math.radians(28)
