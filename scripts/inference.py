@@ -36,8 +36,8 @@ from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
-DEMO_VIDEO = REPO_ROOT / "assets/demo_video.mp4"
-DEMO_AUDIO = REPO_ROOT / "assets/demo_audio.wav"
+DEMO_VIDEO = REPO_ROOT / "assets/demo1_video.mp4"
+DEMO_AUDIO = REPO_ROOT / "assets/demo1_audio.wav"
 
 
 class Parser(argparse.ArgumentParser):

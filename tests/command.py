@@ -1,4 +1,4 @@
-"""The inference command as a user calls it, on little clips of the demo's face whose frames are numbered."""
+"""The inference command as a user calls it, on little clips of a drawn face whose frames are numbered."""
 
 import json
 import os
@@ -13,6 +13,10 @@ import cv2
 import numpy as np
 
 from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.synthetic.background import background
+from latentsync.synthetic.canvas import Canvas
+from latentsync.synthetic.head import TalkingHead
+from latentsync.synthetic.pose import Pose
 from latentsync.types import VideoInfo
 from scripts import inference
 
@@ -32,12 +36,19 @@ CLEAN = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "8", "-pix_fmt", "yu
 
 @cache
 def _demo() -> np.ndarray:
-    frames = decode_frames(inference.DEMO_VIDEO, n_frames=32)
-    return np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames])
+    head, canvas = TalkingHead(2), Canvas(SIDE, SIDE)
+    wall = background(np.random.default_rng(0), SIDE, SIDE)
+    frames = []
+    for i in range(32):
+        canvas.clear(wall)
+        mouth = np.array([0.3 + 0.3 * np.sin(0.9 * i), 0, 0, 0.2, 0, 0, 0])
+        head.draw(canvas, mouth, Pose(128 + 2 * np.sin(0.2 * i), 139, 138, yaw=0.1 * np.sin(0.3 * i)))
+        frames.append(canvas.picture())
+    return np.stack(frames)
 
 
 def demo_frames(n: int) -> np.ndarray:
-    """The demo's first frames (n, 256, 256, 3), at most 32, with their numbers in the upper left corner."""
+    """A talking head (n, 256, 256, 3), at most 32 frames, with their numbers in the upper left corner."""
     frames = _demo()[:n].copy()
     for i, frame in enumerate(frames):
         stamp(frame, i)

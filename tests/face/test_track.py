@@ -414,7 +414,7 @@ def test_real_faces_run_smoothly(detector, footage, name, start):
 
 def test_two_shots_of_a_drawn_face_are_two_tracks(detector):
     """A punch-in of the same face is a cut too."""
-    frames = pictures(REPO_ROOT / "assets/demo_video.mp4", 0, 6)
+    frames = pictures(REPO_ROOT / "assets/demo1_video.mp4", 0, 6)
     height, width = frames[0].shape[:2]
     inner = slice(height // 8, height - height // 8), slice(width // 8, width - width // 8)
     closer = [cv2.resize(np.ascontiguousarray(f[inner]), (width, height)) for f in frames]
@@ -438,7 +438,7 @@ class Counted:
 
 @pytest.mark.parametrize(("choice", "side"), [("0", -1), ("1", 1)])
 def test_of_two_drawn_people_one_is_meshed(detector, choice, side):
-    frames = [np.hstack([f, f[:, ::-1]]) for f in pictures(REPO_ROOT / "assets/demo_video.mp4", 0, 4)]
+    frames = [np.hstack([f, f[:, ::-1]]) for f in pictures(REPO_ROOT / "assets/demo1_video.mp4", 0, 4)]
     counted = Counted(detector)
     faces = list(track_faces(frames, counted, choice=parse_face(choice), rate=RATE))
     assert tracks(faces) == [0] * 4 and counted.meshes == 4
