@@ -64,7 +64,7 @@ DEMOS = (
 
 
 def make_demo(demo: Demo, name: str, folder: Path) -> None:
-    """Write NAME_video.mp4 and NAME_audio.wav."""
+    """Write NAME_video.mp4 with its truth, and NAME_audio.wav."""
     spec = ClipSpec(
         seed=demo.seed,
         identities=(demo.identity,),
@@ -77,9 +77,10 @@ def make_demo(demo: Demo, name: str, folder: Path) -> None:
         crf=24,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        write_clip(spec, Path(scratch), name)
-        with atomic_path(folder / f"{name}_video.mp4") as path:
-            shutil.copyfile(Path(scratch) / f"{name}.mp4", path)
+        write_clip(spec, Path(scratch), f"{name}_video")
+        for suffix in (".mp4", ".json"):
+            with atomic_path(folder / f"{name}_video{suffix}") as path:
+                shutil.copyfile(Path(scratch) / f"{name}_video{suffix}", path)
     said = pad(speak(demo.other_text, demo.voice), 0.2, 0.4)
     heard = add_room(said.samples, SAMPLE_RATE, stream(demo.seed, "room"))
     with atomic_path(folder / f"{name}_audio.wav") as path:
