@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from . import rig
-from .body import cloth, ears, torso
+from .body import Piece, dress, ears
 from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
 from .canvas import Canvas
 from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
@@ -31,6 +31,7 @@ from .raster import (
 )
 from .skin import beard_mask, paint, texture_coordinates
 from .subdivide import subdivide
+from .wear import under_cap, wear
 
 CAMERA = 85.0  # centimetres from the face
 PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
@@ -38,9 +39,11 @@ MIDDLE = np.array([0.0, -1.0, -6.0])  # of what casts shadows
 SHADOW_SIDE = 288  # pixels of the shadow map
 SHADOW_CM = 46.0  # its width
 LEVELS = 2
-SKIN = np.array([0.50, 0.28, 0.20, 0.55, 30.0, 1.0, 0, 0], np.float32)
+SKIN = np.array([0.50, 0.28, 0.20, 0.55, 30.0, 1.0, 0, 1.0], np.float32)
 EYE = np.array([0.25, 0.18, 0.15, 1.2, 1500.0, 0.0, 0, 0], np.float32)
 CLOTH = np.array([0.15, 0.12, 0.12, 0.3, 6.0, 1.0, 0, 0], np.float32)
+FRAME = np.array([0.15, 0.15, 0.15, 1.0, 60.0, 0.0, 0, 0], np.float32)
+MATERIALS = {"skin": SKIN, "cloth": CLOTH, "frame": FRAME}
 INSIDE = np.array([0.30, 0.25, 0.22, 0.12, 40.0, 0.0, 1.0, 0], np.float32)
 
 
@@ -56,6 +59,10 @@ class Part:
     two_sided: bool = False
     casts_shadow: bool = True
     points: np.ndarray | None = field(default=None)  # (n, 3) at rest, for parts that only turn with the head
+    turns: np.ndarray | None = None  # (n, 1) how far they do
+    follows: np.ndarray | None = None  # (n,) vertices of the face whose movement `share` (n, 1) of them takes on
+    share: np.ndarray | None = None
+    still: np.ndarray | None = None  # what _attributes answers for a part that never moves
 
 
 @lru_cache
@@ -70,8 +77,10 @@ def _neck() -> np.ndarray:
     """How far each fine vertex (m,) turns with the head, 1 ... 0 at the neck's base."""
     control = cage()
     weight = np.ones(len(control.vertices))
-    rings = np.arange(len(control.skull))
-    weight[control.skull] = np.clip((len(rings) - 1 - rings) / 5, 0, 1)[:, None]
+    y, z = control.vertices[control.skull][..., 1:].transpose(2, 0, 1)
+    top = np.interp(z, (-13, -3.5), (-5.5, -10.0))  # the nape bends higher than the throat
+    share = np.clip((y + 15.0) / (top + 15.0), 0, 1)
+    weight[control.skull] = share * share * (3 - 2 * share)
     return np.asarray(surface()[0] @ weight, np.float32)
 
 
@@ -97,7 +106,6 @@ class TalkingHead:
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
         self._normals = {}
-        self.skin.occlusion = occlusion(rest.astype(np.float32), triangles, [])
         sphere, sphere_triangles, coordinates = eyeball_mesh()
         eye_texture = eyeball_texture(self.identity)
         self._sphere = sphere
@@ -110,9 +118,7 @@ class TalkingHead:
             Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
             for m in self.mouth
         ]
-        body, body_triangles, body_texels = torso(self.identity)
-        self._torso = body.astype(np.float32)
-        self.torso = Part(body_triangles, cloth(self.identity), CLOTH, body_texels, np.ones(len(body), np.float32))
+        self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
         self.ears = [
             Part(
                 t,
@@ -124,6 +130,7 @@ class TalkingHead:
                 points=p,
             )
             for p, t, shade_ in ears(self.identity, rest)
+            if self.identity.headwear != "scarf"
         ]
         normals = np.empty((len(rest), 3), np.float32)
         vertex_normals(rest.astype(np.float32), triangles, normals)
@@ -131,10 +138,16 @@ class TalkingHead:
         self.strands: list[Strands] = [
             *beard(self.identity, rest, normals, triangles, mask),
             brows(self.identity, rest),
-            *scalp_hair(self.identity, rest, normals, triangles),
+            *under_cap(self.identity, rest, scalp_hair(self.identity, rest, normals, triangles)),
             lashes(self.identity, rest),
         ]
         self._to_light = _view_along(self.identity.light[0], SHADOW_SIDE, SHADOW_CM)
+        self._still_shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
+        for part in self.worn:
+            if part.turns is None and part.follows is None:
+                part.still = self._attributes(part, part.points)
+                rasterise(self._light_space(part.points), part.triangles, self._still_shadow, ids, 0, True)
 
     def truth(self, mouth: np.ndarray, pose: Pose) -> FaceTruth:
         """What a drawing would show: `mouth` (7,) in the order of mouth.PARAMETERS."""
@@ -144,13 +157,13 @@ class TalkingHead:
         """Draw the person over what `canvas` shows."""
         points, rest, rotation = self._posed(mouth, pose)
         canvas.ids.fill(-1)
-        jobs = [(self.skin, points), (self.torso, self._torso)]
+        jobs = [(self.skin, points), *self._worn(rest, rotation)]
         jobs += [(part, self._turned(part.points, rotation)) for part in self.ears]
         jobs += [(part, self._turned(p, rotation)) for part, p in self._mouth_parts(mouth, rest)]
         jobs += [(part, self._turned(self._eye_points(i, pose), rotation)) for i, part in enumerate(self.eyes)]
         self._shade_lids(rest)
         hairs = [self._strands(strands, points, rest, rotation, pose) for strands in self.strands]
-        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow], hairs)
+        moments = self._shadow([(part, p) for part, p in jobs if part.casts_shadow and part.still is None], hairs)
         first = 0
         spans = []
         for part, p in jobs:
@@ -167,6 +180,36 @@ class TalkingHead:
         for strands, hair in zip(self.strands, hairs, strict=True):
             self._draw_hair(canvas, strands, hair, pose, moments)
         return self._truth(points, pose)
+
+    def _wear(self, pieces: list[Piece], rest: np.ndarray) -> list[Part]:
+        """Parts that shade each other and lie in the head's shade."""
+        self._neutral = rest
+        meshes = [(p.points.astype(np.float32), p.triangles) for p in pieces]
+        meshes.append((rest.astype(np.float32), self.skin.triangles))
+        parts = []
+        self.skin.occlusion = occlusion(*meshes[-1], meshes[:-1])
+        for i, piece in enumerate(pieces):
+            dark = 1 - occlusion(*meshes[i], meshes[:i] + meshes[i + 1 :])
+            near = np.clip((piece.points[:, 1] + 22) / 5, 0, 1) * np.clip((18 - np.abs(piece.points[:, 0])) / 6, 0, 1)
+            open_share = (1 - dark * near).astype(np.float32)
+            part = Part(piece.triangles, piece.texture, MATERIALS[piece.material], piece.texels, open_share, True)
+            part.points = meshes[i][0]
+            part.casts_shadow = piece.material != "frame"  # a blurred one would darken the eyes
+            if piece.turns is not None:
+                part.turns = piece.turns[:, None].astype(np.float32)
+            if piece.follows is not None:
+                part.follows, part.share = piece.follows, piece.share[:, None].astype(np.float32)
+            parts.append(part)
+        return parts
+
+    def _worn(self, rest: np.ndarray, rotation: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
+        for part in self.worn:
+            points = part.points
+            if part.follows is not None:
+                points = points + part.share * (rest - self._neutral)[part.follows].astype(np.float32)
+            if part.turns is not None:
+                points = points + part.turns * (self._turned(points, rotation) - points)
+            yield part, points
 
     def _strands(
         self, strands: Strands, points: np.ndarray, rest: np.ndarray, rotation: np.ndarray, pose: Pose
@@ -254,6 +297,8 @@ class TalkingHead:
         )
 
     def _attributes(self, part: Part, points: np.ndarray) -> np.ndarray:
+        if part.still is not None:
+            return part.still
         out = np.empty((len(points), 9), np.float32)
         normals = np.empty_like(points)
         vertex_normals(points, part.triangles, normals)
@@ -269,7 +314,7 @@ class TalkingHead:
         return out
 
     def _shadow(self, jobs: list[tuple[Part, np.ndarray]], hairs: list[np.ndarray]) -> np.ndarray:
-        depth = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        depth = self._still_shadow.copy()
         ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
         for part, points in jobs:
             rasterise(self._light_space(points), part.triangles, depth, ids, 0, part.two_sided)

@@ -66,6 +66,7 @@ class Identity:
     fabric: np.ndarray
     fabric_2: np.ndarray
     light: np.ndarray  # (8, 3) float32, as raster.shade takes it
+    headwear: str | None = None  # "scarf", "beanie"; a scarf only with hair_style "covered"
 
 
 def linear(srgb: tuple[int, ...] | np.ndarray) -> np.ndarray:
@@ -99,7 +100,7 @@ def person(seed: int) -> Identity:
     glasses = str(rng.choice(("round", "square", "half"))) if rng.random() < 0.16 + 0.2 * age else None
     frame = ((18, 18, 20), (60, 36, 24), (120, 116, 110), (34, 40, 60))[rng.integers(4)]
     fabric = rng.integers(len(FABRICS), size=2)
-    return Identity(
+    known = dict(
         seed=seed,
         feminine=feminine,
         age=age,
@@ -125,6 +126,11 @@ def person(seed: int) -> Identity:
         fabric_2=linear(FABRICS[fabric[1]]),
         light=_light(rng),
     )
+    # Drawn last: what only a few people have must not change the others.
+    headwear = ("scarf" if rng.random() < 0.75 else "beanie") if style == "covered" else None
+    if headwear == "beanie":
+        known["hair_style"] = "long" if rng.random() < 0.7 else "bob"
+    return Identity(**known, headwear=headwear)
 
 
 def _hair_colour(rng: np.random.Generator, age: float, tone: float) -> np.ndarray:

@@ -199,7 +199,8 @@ def shade(
     (u, v, depth). texture (th, tw, 6): linear red, green, blue, gloss, slopes of the relief along u and v.
     light (8, 3): key direction, key colour, fill direction, fill colour, ambient from above, from below, rim
     direction, rim colour. material (8,): wrap of red, green, blue; gloss, gloss exponent, relief; how far
-    occlusion keeps out the key light, too; unused.
+    occlusion keeps out the key light, too; how far light scatters under
+    the surface.
     """
     last = first + triangles.shape[0]
     rows, columns = texture.shape[0], texture.shape[1]
@@ -213,7 +214,7 @@ def shade(
     inverse = F(1) / math.sqrt(gx * gx + gy * gy + gz * gz)
     gx, gy, gz = gx * inverse, gy * inverse, gz * inverse
     wr, wg, wb_ = material[0], material[1], material[2]
-    gloss, power, relief, inside = material[3], material[4], material[5], material[6]
+    gloss, power, relief, inside, scatter = material[3], material[4], material[5], material[6], material[7]
     for y in range(box[1], box[3]):
         for x in range(box[0], box[2]):
             t = ids[y, x]
@@ -262,12 +263,12 @@ def shade(
             share = lit(moments, su, sv, sz) * (F(1) - inside + inside * occlusion)
             soft = nx * kx + ny * ky + nz * kz
             hard = mx * kx + my * ky + mz * kz
-            dr = max((F(0.7) * soft + F(0.3) * hard + wr) / (F(1) + wr), F(0))
-            dg = max((F(0.3) * soft + F(0.7) * hard + wg) / (F(1) + wg), F(0))
+            dr = max((hard + F(0.7) * scatter * (soft - hard) + wr) / (F(1) + wr), F(0))
+            dg = max((hard + F(0.3) * scatter * (soft - hard) + wg) / (F(1) + wg), F(0))
             db = max((hard + wb_) / (F(1) + wb_), F(0))
             # Light bleeds into a shadow's edge, red furthest.
-            sr = share + wr * F(0.9) * share * (F(1) - share)
-            sg = share + wg * F(0.3) * share * (F(1) - share)
+            sr = share + scatter * wr * F(0.9) * share * (F(1) - share)
+            sg = share + scatter * wg * F(0.3) * share * (F(1) - share)
             up = F(0.5) + F(0.5) * my
             back = max((mx * fx + my * fy + mz * fz + F(0.35)) / F(1.35), F(0)) * occlusion
             edge = F(1) - max(mz, F(0))
