@@ -7,10 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from latentsync.face.detect import EYES, MediaPipeDetector
+from latentsync.synthetic.cage import cage, eye_ring
 from latentsync.synthetic.canvas import Canvas
 from latentsync.synthetic.fidelity import lip_gap
 from latentsync.synthetic.head import TalkingHead
@@ -171,7 +173,8 @@ def test_two_mouths_differ_in_the_lower_face_alone(head_of, canvas, seed, turn):
     above = int(truth.landmarks[list(EYES), 1].min())
     for mouth in (OPEN, ROUND):
         moved, _ = drawn(canvas, head_of(seed), mouth, pose)
-        np.testing.assert_array_equal(moved[:above], still[:above])
+        apart = np.abs(moved[:above].astype(int) - still[:above])
+        assert apart.max() <= 2 and (apart > 0).mean() < 1e-3  # shadows are blurred over a centimetre
         assert np.abs(moved[above:].astype(int) - still[above:]).max() > 20
 
 
@@ -181,6 +184,18 @@ def test_a_face_covers_its_oval(head_of, canvas):
     samples = np.round(np.column_stack([points, np.ones(468)]) @ canvas.to_samples.T).astype(int)
     assert (canvas.ids[samples[:, 1], samples[:, 0]] >= 0).mean() > 0.98
     assert (canvas.ids[:, 0] < 0).any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_eye_is_a_hole_in_the_head(head_of, canvas, seed):
+    for yaw in (-0.6, -0.3, 0, 0.3, 0.6):
+        canvas.clear(BACKGROUND)
+        truth = head_of(seed).draw(canvas, SHUT, replace(AHEAD, yaw=yaw, gaze_x=0.3 * yaw, blink=abs(yaw) / 2))
+        samples = np.column_stack([truth.landmarks, np.ones(468)]) @ canvas.to_samples.T
+        for side in (0, 1):
+            eye = np.zeros(canvas.ids.shape, np.uint8)
+            cv2.fillPoly(eye, [np.round(samples[eye_ring(side, cage().mirror)]).astype(np.int32)], 1)
+            assert (canvas.ids[eye > 0] >= 0).all()
 
 
 @pytest.mark.parametrize("strength", [0.0, 100.0])
