@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import atomic_path
+from latentsync.synthetic.motion import STRONG
 from latentsync.synthetic.record import is_written, names_of, write_clip
 from latentsync.synthetic.seeds import derived, stream
 from latentsync.synthetic.soundtrack import voice_of
@@ -28,7 +29,6 @@ from latentsync.synthetic.studio import Studio
 from latentsync.workers import run_jobs
 
 FILES_LIST = "fileslist.txt"
-STRONG = 1.6  # the amplitude of strong poses
 SECONDS = (4.0, 8.0)
 SILENCES = ("lead", "trail", "both", "all")
 SHORTEST_EVENT_S = 2.0  # of a profile or whatever takes a part of a clip

@@ -34,12 +34,12 @@ from latentsync.synthetic.fidelity import (
     lip_gap,
     sound_lag,
 )
+from latentsync.synthetic.motion import STRONG
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
 from latentsync.synthetic.speech import Phoneme
 from latentsync.synthetic.studio import Studio, real_studio
 
-STRONG = 1.6  # the amplitude of strong poses, as in make_talking_heads
 SAMPLE_RATE = 16000
 ALIGNMENT_NAMES = ("left brow", "right brow", "nose")
 SHORTEST_SEEN = 25  # frames with a mesh that a lag can be told from

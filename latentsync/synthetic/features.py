@@ -84,9 +84,9 @@ def mouth_parts(identity: Identity, lips: np.ndarray) -> list[MouthPart]:
     """Teeth with gums, tongue, and the dark behind them, for lips whose middle (3,) touches at rest."""
     rng = np.random.default_rng([identity.seed, 0x7EE])
     length = rng.uniform(0.80, 1.0)
-    show = rng.uniform(0.0, 0.12)  # how far the upper teeth reach below the closed lips' line
-    upper = _arch(identity, rng, lips + np.array([0, -show, -0.75]), length, 1.0)
-    lower = _arch(identity, rng, lips + np.array([0, -show - 0.48, -1.15]), -0.85 * length, 0.92)
+    show = rng.uniform(0.08, 0.22)  # how far the upper teeth reach below the closed lips' line
+    upper = _arch(identity, rng, lips + np.array([0, -show, -0.52]), length, 1.0)
+    lower = _arch(identity, rng, lips + np.array([0, -show - 0.40, -0.95]), -0.85 * length, 0.92)
     return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips), _cavity(lips)]
 
 

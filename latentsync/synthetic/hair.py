@@ -119,12 +119,12 @@ def _grow(
     else:
         total = rng.uniform(17, 21) if style == "bob" else rng.uniform(32, 42)
         length = np.clip(total * (0.95 + 0.05 * jitter) - 0.55 * (11 - y), 6, None)
-        steps, lift, curl = 16, 0.75, rng.uniform(0.0, 0.06)
+        steps, lift, curl = 18, 0.55, rng.uniform(0.0, 0.05)
         comb = np.stack([0.9 * left_right, 0 * x, -0.65 + 0 * x], 1)
     height = rng.uniform(0.15, 1.0, count) ** 0.7 * lift * (0.45 + 0.55 * np.clip(top + 0.3, 0, 1))
     gravity = {"long": 0.55, "bob": 0.5, "tied": 0.05}.get(style, 0.12)
     hug = {"tied": 0.8, "cropped": 0.0, "bald": 0.0, "curly": 0.0, "short": 0.35, "side": 0.30}.get(style, 0.20)
-    stiffness = {"curly": 0.75, "cropped": 0.5}.get(style, 0.6)
+    stiffness = {"curly": 0.75, "cropped": 0.5, "bob": 0.35, "long": 0.35}.get(style, 0.6)
     phase = rng.uniform(0, 2 * np.pi, count)
     direction = n * {"curly": 1.0, "cropped": 0.6, "tied": 0.1}.get(style, 0.4) + comb * 0.8 + 0.06 * wild
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -138,7 +138,7 @@ def _grow(
             beside = np.clip((np.abs(position[:, 0]) - 4.6) / 2.4, 0, 1)
             falls = np.maximum(beside, np.clip((-7.0 - position[:, 2]) / 3.0, 0, 1))[:, None]
             over = np.stack([0.9 * left_right, 0 * x, -0.65 + 0 * x], 1)
-            wanted = falls * down + (1 - falls) * over + 0.05 * wild + 0.12 * clump
+            wanted = falls * down + (1 - falls) * over + 0.02 * wild + 0.07 * clump
         direction = stiffness * direction + (1 - stiffness) * wanted
         if curl:
             turn = phase + k * (2.1 if style == "curly" else 0.75)

@@ -20,6 +20,8 @@ Span = tuple[float, float]  # first and last moment, seconds
 
 _DEGREE = math.pi / 180
 
+STRONG = 1.6  # the amplitude of a lively speaker
+
 # Sway: standard deviations at amplitude 1, and the bands in Hz that hold most of a talking head's movement.
 _YAW, _PITCH, _ROLL = 5.0 * _DEGREE, 2.8 * _DEGREE, 2.2 * _DEGREE
 _SHIFT = 0.035  # of the face's size

@@ -30,7 +30,7 @@ from .subdivide import edges_of
 
 JAW_AXIS = np.array([0.4, -8.3])  # y, z of the joint before the ears
 STILL_ABOVE = 1.2  # centimetres
-JAW_OPEN = 0.28  # radians at jaw = 1
+JAW_OPEN = 0.30  # radians at jaw = 1
 SHAPES = ("wide", "pucker", "upper", "tuck", "press", "smile", "brow")
 
 

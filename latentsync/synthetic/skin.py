@@ -174,7 +174,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
     creases /= creases.std()
     lip_colour = identity.lips.astype(np.float32) * (1 + 0.025 * creases + 0.03 * middle)[..., None]
     under = (painter.xyz[..., 1] < face[13, 1]).astype(np.float32)[..., None]
-    lip_colour = lip_colour * (0.88 + 0.12 * cv2.GaussianBlur(under, (0, 0), 3)[..., None])
+    lip_colour = lip_colour * (0.94 + 0.06 * cv2.GaussianBlur(under, (0, 0), 3)[..., None])
     colour = colour * (1 - 0.92 * edge) + lip_colour * 0.92 * edge
     relief = relief * (1 - edge[..., 0]) + edge[..., 0] * 0.006 * creases
     colour *= 1 - 0.72 * np.clip(inner * 1.2 - 0.2, 0, 1)[..., None] * np.array([0.85, 1.0, 1.0], np.float32)
@@ -185,7 +185,7 @@ def paint(identity: Identity, points: np.ndarray, triangles: np.ndarray, masks: 
         + 0.16 * painter.spot((0, 6.5, 1.8), (3, 1.6, 3)).spread()
     )
     gloss = gloss * (1 - 0.15 * age + 0.2 * dark) * (1 + 0.10 * middle + 0.08 * grain)
-    gloss = gloss * (1 - 0.6 * beard_zone * (identity.beard != "none")) * (1 - edge[..., 0]) + edge[..., 0] * 0.75
+    gloss = gloss * (1 - 0.6 * beard_zone * (identity.beard != "none")) * (1 - edge[..., 0]) + edge[..., 0] * 0.5
     slopes = (np.gradient(relief, axis=1) / CM_U, -np.gradient(relief, axis=0) / CM_V)
     layers = [np.clip(colour, 0.004, 1), np.clip(gloss, 0, 1)[..., None], *(s[..., None] for s in slopes)]
     return np.ascontiguousarray(np.concatenate(layers, axis=2), dtype=np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.media.ffmpeg import probe
+from latentsync.synthetic.motion import STRONG
 from latentsync.synthetic.spec import ClipSpec
 from scripts import make_talking_heads
 
@@ -147,7 +148,7 @@ def test_what_happens_in_a_clip_follows_from_the_options(tmp_path):
     )
     assert make(tmp_path, "--landmarks", *options) == 0
     made = spec(tmp_path)
-    assert (made.people, made.amplitude, made.audio_offset, made.crf) == (2, 2.2, -3, 30)
+    assert (made.people, made.amplitude, made.audio_offset, made.crf) == (2, STRONG, -3, 30)
     assert made.fps * 1001 == 30000 and made.blur > 0 and made.shake > 0 and made.zoom == 0.1
     assert 0 < made.profile[0] < made.profile[1] < made.seconds
     assert 0 < made.cut_s < made.seconds and made.lead_s > 0 and made.trail_s > 0
