@@ -235,10 +235,11 @@ class TalkingHead:
         places = self._light_space(flat).reshape(hair.shape)
         colours = np.empty_like(hair)
         light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
-        screen, box = _project(flat, pose, canvas.to_samples, canvas.ids.shape, margin=4)
+        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
+        margin = 2 + int(np.ceil(float(strands.thickness.max(initial=0)) * samples))
+        screen, box = _project(flat, pose, canvas.to_samples, canvas.ids.shape, margin=margin)
         screen = screen.reshape(hair.shape)
         order = np.argsort(-screen[:, screen.shape[1] // 2, 2])  # what is in front hides the rest early
-        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
         draw_strands(
             *(canvas.layer, canvas.depth, screen[order], colours[order]),
             *((strands.thickness * np.float32(samples))[order], strands.opacity[order], np.float32(0.12)),
