@@ -53,6 +53,7 @@ class Cage:
     mirror: np.ndarray  # (468,) the vertex on the other side
     mouth_inside: np.ndarray  # (20,) vertices behind the touching line, in the order of mouth_ring()
     lids_inside: np.ndarray  # (2, 16) behind the lids' margins, in the order of eye_ring()
+    sockets: np.ndarray  # (2,) the vertex in which what lies behind an eye's lids comes together
     skull: np.ndarray  # (RINGS, COLUMNS) vertices
 
 
@@ -85,7 +86,7 @@ def cage() -> Cage:
     faces.append(_ribbon(mouth, mouth_inside))
     creases = [_loop(mouth)]
     n += 20
-    lids = []
+    lids, sockets = [], []
     for side in (0, 1):
         ring = eye_ring(side, mirror)
         centre = face[ring].mean(axis=0)
@@ -94,6 +95,10 @@ def cage() -> Cage:
         faces.append(_ribbon(ring, lids[-1]) if side == 0 else _ribbon(lids[-1], ring))
         creases.append(_loop(ring))
         n += 16
+        parts.append((centre - (0, 0, EYE_RADIUS))[None])  # within the eyeball: beside it, flesh and no hole
+        faces.append(_fan(lids[-1], n) if side == 0 else _fan(lids[-1][::-1], n))
+        sockets.append(n)
+        n += 1
     rings = _skull(face[list(OVAL)])
     parts.append(rings.reshape(-1, 3))
     skull = np.arange(n, n + RINGS * COLUMNS).reshape(RINGS, COLUMNS)
@@ -107,6 +112,7 @@ def cage() -> Cage:
         mirror,
         mouth_inside,
         np.array(lids),
+        np.array(sockets),
         skull,
     )
 
@@ -119,6 +125,11 @@ def _ribbon(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Triangles between two closed rings of equal length."""
     a1, b1 = np.roll(a, -1), np.roll(b, -1)
     return np.concatenate([np.stack([a, b, a1], 1), np.stack([a1, b, b1], 1)])
+
+
+def _fan(ring: np.ndarray, middle: int) -> np.ndarray:
+    """Triangles from a closed ring to one vertex."""
+    return np.stack([ring, np.full_like(ring, middle), np.roll(ring, -1)], axis=1)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:

@@ -102,6 +102,7 @@ class TalkingHead:
         for side in (0, 1):
             rims[eye_ring(side, cage().mirror)] = 1
             rims[cage().lids_inside[side]] = 1
+        rims[cage().sockets] = 1
         texture = paint(self.identity, rest, triangles, matrix @ masks)
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
@@ -187,9 +188,9 @@ class TalkingHead:
         meshes = [(p.points.astype(np.float32), p.triangles) for p in pieces]
         meshes.append((rest.astype(np.float32), self.skin.triangles))
         parts = []
-        self.skin.occlusion = occlusion(*meshes[-1], meshes[:-1])
+        *shares, self.skin.occlusion = occlusion(meshes)
         for i, piece in enumerate(pieces):
-            dark = 1 - occlusion(*meshes[i], meshes[:i] + meshes[i + 1 :])
+            dark = 1 - shares[i]
             near = np.clip((piece.points[:, 1] + 22) / 5, 0, 1) * np.clip((18 - np.abs(piece.points[:, 0])) / 6, 0, 1)
             open_share = (1 - dark * near).astype(np.float32)
             part = Part(piece.triangles, piece.texture, MATERIALS[piece.material], piece.texels, open_share, True)
@@ -234,10 +235,11 @@ class TalkingHead:
         places = self._light_space(flat).reshape(hair.shape)
         colours = np.empty_like(hair)
         light_strands(hair, places, strands.colours, strands.occlusion, moments, self.identity.light, colours)
-        screen, box = _project(flat, pose, canvas.to_samples, canvas.ids.shape, margin=4)
+        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
+        margin = 2 + int(np.ceil(float(strands.thickness.max(initial=0)) * samples))
+        screen, box = _project(flat, pose, canvas.to_samples, canvas.ids.shape, margin=margin)
         screen = screen.reshape(hair.shape)
         order = np.argsort(-screen[:, screen.shape[1] // 2, 2])  # what is in front hides the rest early
-        samples = np.sqrt(abs(np.linalg.det(canvas.to_samples[:, :2]))) * pose.size / FACE_HEIGHT
         draw_strands(
             *(canvas.layer, canvas.depth, screen[order], colours[order]),
             *((strands.thickness * np.float32(samples))[order], strands.opacity[order], np.float32(0.12)),
@@ -325,15 +327,16 @@ class TalkingHead:
         return cv2.blur(cv2.blur(moments, (7, 7)), (7, 7))
 
 
-def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, directions: int = 32) -> np.ndarray:
-    """How open to the room each point (n,) is, 0 ... 1: the share of directions in which nothing is in the way.
+def occlusion(meshes: list[tuple[np.ndarray, np.ndarray]], directions: int = 32) -> list[np.ndarray]:
+    """How open to the room each point of meshes of points (n, 3) and triangles is, (n,) each, 0 ... 1.
 
-    `others` are (points, triangles) of further meshes that stand in the light.
+    The share of directions in which nothing is in the way: neither a point's own mesh nor another one.
     """
     side, width = 176, 44.0
-    normals = np.empty_like(points)
-    vertex_normals(points, triangles, normals)
-    open_share, total = np.zeros(len(points), np.float32), np.zeros(len(points), np.float32)
+    normals = [np.empty_like(points) for points, _ in meshes]
+    for (points, triangles), normal in zip(meshes, normals, strict=True):
+        vertex_normals(points, triangles, normal)
+    open_share, total = ([np.zeros(len(points), np.float32) for points, _ in meshes] for _ in range(2))
     k = np.arange(directions) + 0.5
     height = 1 - 1.5 * k / directions  # more from above: little light comes from the floor
     turn = np.pi * (1 + 5**0.5) * k
@@ -342,20 +345,18 @@ def occlusion(points: np.ndarray, triangles: np.ndarray, others: list, direction
         view = _view_along(d, side, width)
         depth = np.full((side, side), FAR, np.float32)
         ids = np.empty((side, side), np.int32)
-        own = np.empty_like(points)
-        transform(points, view, own)
-        rasterise(own, triangles, depth, ids, 0, True)
-        for p, t in others:
-            place = np.empty_like(p)
-            transform(p, view, place)
-            rasterise(place, t, depth, ids, 0, True)
-        facing = np.clip(normals @ d, 0, 1)
-        j = np.clip(np.round(own[:, 0]).astype(int), 0, side - 1)
-        i = np.clip(np.round(own[:, 1]).astype(int), 0, side - 1)
-        seen = np.clip((own[:, 2] + 0.7 - depth[i, j]) / 0.35, 0, 1)
-        open_share += facing * seen
-        total += facing
-    return np.clip(open_share / np.maximum(total, 1e-3), 0.05, 1).astype(np.float32)
+        places = [np.empty_like(points) for points, _ in meshes]
+        for (points, triangles), place in zip(meshes, places, strict=True):
+            transform(points, view, place)
+            rasterise(place, triangles, depth, ids, 0, True)
+        for i, place in enumerate(places):
+            facing = np.clip(normals[i] @ d, 0, 1)
+            column, row = (np.clip(np.round(place[:, axis]).astype(int), 0, side - 1) for axis in (0, 1))
+            seen = np.clip((place[:, 2] + 0.7 - depth[row, column]) / 0.35, 0, 1)
+            open_share[i] += facing * seen
+            total[i] += facing
+    shares = zip(open_share, total, strict=True)
+    return [np.clip(seen / np.maximum(faced, 1e-3), 0.05, 1).astype(np.float32) for seen, faced in shares]
 
 
 def _axes(direction: np.ndarray) -> np.ndarray:
