@@ -81,13 +81,13 @@ class MouthPart:
 
 
 def mouth_parts(identity: Identity, lips: np.ndarray) -> list[MouthPart]:
-    """Teeth with gums, tongue, and the dark behind them, for lips whose middle (3,) touches at rest."""
+    """Teeth with gums and the tongue, for lips whose middle (3,) touches at rest."""
     rng = np.random.default_rng([identity.seed, 0x7EE])
     length = rng.uniform(0.80, 1.0)
     show = rng.uniform(0.08, 0.22)  # how far the upper teeth reach below the closed lips' line
     upper = _arch(identity, rng, lips + np.array([0, -show, -0.52]), length, 1.0)
     lower = _arch(identity, rng, lips + np.array([0, -show - 0.40, -0.95]), -0.85 * length, 0.92)
-    return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips), _cavity(lips)]
+    return [MouthPart(*upper, 0.0), MouthPart(*lower, 0.92), _tongue(lips)]
 
 
 def _arch(identity: Identity, rng: np.random.Generator, edge: np.ndarray, length: float, width: float):
@@ -140,10 +140,18 @@ def _tongue(lips: np.ndarray) -> MouthPart:
     return MouthPart(points, triangles, zeros, plain(np.array([0.46, 0.16, 0.15]), 0.5), occlusion, 0.8, 1.0)
 
 
-def _cavity(lips: np.ndarray) -> MouthPart:
-    sphere, triangles = _ellipsoid()
-    keep = (sphere[triangles, 2] < 0.35).all(axis=1)
-    points = sphere * (3.0, 2.5, 3.0) + lips + (0, -0.4, -3.6)
-    zeros = np.zeros((len(points), 2), np.float32)
-    dark = plain(np.array([0.10, 0.022, 0.02]), 0.0)
-    return MouthPart(points, triangles[keep][:, ::-1].copy(), zeros, dark, np.full(len(points), 0.25, np.float32), 0.3)
+def cavity(rim: np.ndarray) -> np.ndarray:
+    """The mouth's inner wall (41, 3) behind the inner edge of the lips, whose `rim` is (20, 3)."""
+    middle = rim.mean(axis=0)
+    away = rim - middle
+    mouth = middle + away * (1.06, 1.10, 1) + (0, 0, 0.06)  # overlaps the lips: nothing shows between them
+    wall = middle + away * (1.18, 1.0, 1) + np.sign(away) * (0, 0.8, 0) + (0, 0, -1.8)
+    return np.concatenate([mouth, wall, [middle + np.array([0, -0.4, -6.0])]])
+
+
+def cavity_triangles() -> np.ndarray:
+    """Triangles (60, 3) int32 of `cavity`, to be seen from both sides."""
+    ring = np.arange(20)
+    following = np.roll(ring, -1)
+    between = [np.stack(t, 1) for t in ((ring, ring + 20, following), (following, ring + 20, following + 20))]
+    return np.concatenate([*between, np.stack([ring + 20, np.full(20, 40), following + 20], 1)]).astype(np.int32)

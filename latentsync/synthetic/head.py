@@ -12,7 +12,7 @@ from . import rig
 from .body import Piece, dress, ears
 from .cage import EYE_RADIUS, FACE_HEIGHT, LOWER_LIP, UPPER_LIP, cage, eye_ring, mouth_ring
 from .canvas import Canvas
-from .features import eyeball_mesh, eyeball_texture, mouth_parts, plain
+from .features import cavity, cavity_triangles, eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .hair import Strands, beard, brows, lashes, scalp_hair
 from .identity import Identity, person
 from .pose import FaceTruth, Pose
@@ -106,7 +106,6 @@ class TalkingHead:
         texture = paint(self.identity, rest, triangles, matrix @ masks)
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
-        self._normals = {}
         sphere, sphere_triangles, coordinates = eyeball_mesh()
         eye_texture = eyeball_texture(self.identity)
         self._sphere = sphere
@@ -119,6 +118,10 @@ class TalkingHead:
             Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
             for m in self.mouth
         ]
+        dark = plain(np.array([0.10, 0.022, 0.02]), 0.0)
+        self.cavity = Part(
+            cavity_triangles(), dark, INSIDE, np.zeros((41, 2), np.float32), np.ones(41, np.float32), True, False
+        )
         self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
         self.ears = [
             Part(
@@ -276,6 +279,8 @@ class TalkingHead:
             if mesh.tongue:
                 points = points + np.array([0, 0.75, 0.55]) * float(mouth[6]) * mesh.tongue
             yield part, points
+        self.cavity.occlusion[:] = 0.3 * light
+        yield self.cavity, cavity(rest[cage().mouth_inside])
 
     def _shade_lids(self, rest: np.ndarray) -> None:
         for side, part in enumerate(self.eyes):

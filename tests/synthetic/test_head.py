@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from latentsync.face.detect import EYES, MediaPipeDetector
-from latentsync.synthetic.cage import cage, eye_ring
+from latentsync.synthetic.cage import cage, eye_ring, mouth_ring
 from latentsync.synthetic.canvas import Canvas
 from latentsync.synthetic.fidelity import lip_gap
 from latentsync.synthetic.head import TalkingHead
@@ -255,3 +255,18 @@ def test_the_mesh_lies_on_the_truth(observed):
 def test_closed_lips_are_seen_closed_and_open_lips_open(observed):
     gaps = lip_gap(observed[1].reshape(-1, 468, 2)).reshape(-1, 2) / AHEAD.size
     assert gaps[:, 0].max() < 0.025 and gaps[:, 1].min() > 0.07
+
+
+@pytest.mark.parametrize(
+    "pose", [{"pitch": 0.3}, {"yaw": 0.35, "pitch": -0.3}, {}], ids=["up", "aside and down", "ahead"]
+)
+def test_no_open_mouth_is_a_hole_in_the_head(head_of, pose):
+    head, canvas = head_of(4), Canvas(256, 256)
+    canvas.clear(np.zeros((256, 256, 3), np.uint8))
+    truth = head.draw(canvas, np.array([1, 0.6, 0, 0.8, 0, 0, 0]), Pose(128, 90, 240, **pose))
+    samples = canvas.to_samples
+    lips = truth.landmarks[mouth_ring()] @ samples[:, :2].T + samples[:, 2]
+    mouth = np.zeros(canvas.ids.shape, np.uint8)
+    cv2.fillPoly(mouth, [np.round(lips).astype(np.int32)], 1)
+    assert mouth.sum() > 500
+    assert (canvas.ids[mouth > 0] >= 0).all()
