@@ -79,7 +79,7 @@ def test_the_report_is_json(short_sound, tiny_flags, tmp_path, capsys):
     flags = [*tiny_flags, "--fps", "source", "--tail", "keep", "--inference_steps", "1", "--quiet", "--json"]
     assert inference.cli([DEMO[0], short_sound, str(out), *flags]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["frames"], report["tail_frames"], report["faceless"]) == (15, 201, [])
+    assert (report["frames"], report["tail_frames"], report["faceless"]) == (15, 241, [])
     assert report["peak_memory_mb"] > 100 and report["stages"]["networks"]["seconds"] > 0
     assert len(list(decode_frames(out))) == 216
 
