@@ -1,7 +1,8 @@
 """Measure what the parts cost on this machine.
 
-    python -m scripts.benchmark unet --config configs/unet/stage2.yaml --dtype bf16
-    python -m scripts.benchmark pipeline VIDEO AUDIO --preset veryfast
+python -m scripts.benchmark unet --config configs/unet/stage2.yaml --dtype bf16
+python -m scripts.benchmark pipeline VIDEO AUDIO --preset veryfast
+python -m scripts.benchmark heads --resolution 512
 """
 
 import argparse
@@ -11,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from latentsync.build import DTYPES, build_pipeline, choose_device, default_config, peak_memory
@@ -20,10 +23,14 @@ from latentsync.errors import LatentSyncError
 from latentsync.memory import MemoryWatch, share_one_heap
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.synthetic.canvas import Canvas
+from latentsync.synthetic.head import TalkingHead
+from latentsync.synthetic.pose import Pose
 from latentsync.types import SyncedFace
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, seeded_weights, show, summary
 
 TOKENS = 50  # audio tokens of a frame with Whisper tiny
+PEOPLE = 24  # of the heads
 
 
 class WithoutNetworks(LipsyncPipeline):
@@ -111,14 +118,44 @@ def benchmark_unet(args: argparse.Namespace) -> dict:
     }
 
 
+def benchmark_heads(args: argparse.Namespace) -> dict:
+    """Drawing people on one core: seconds to make one, milliseconds for each of their frames."""
+    cv2.setNumThreads(1)
+    side = args.resolution or 512
+    canvas, wall = Canvas(side, side), np.full((side, side, 3), 128, np.uint8)
+    made, drawn = [], []
+    for seed in range(-1, PEOPLE):  # the first one compiles
+        started = time.perf_counter()
+        head = TalkingHead(max(seed, 0))
+        made.append(time.perf_counter() - started)
+        for i in range(8):
+            started = time.perf_counter()
+            canvas.clear(wall)
+            mouth = np.array([0.1 * (i % 5), 0, 0, 0.2, 0, 0, 0])
+            head.draw(canvas, mouth, Pose(side / 2, side * 0.47, side * 0.44, yaw=0.1 * i - 0.4))
+            canvas.picture()
+            drawn.append(time.perf_counter() - started)
+    frames = np.array(drawn[8:]).reshape(PEOPLE, 8)
+    return {
+        "side": side,
+        "people": PEOPLE,
+        "made_s": round(float(np.mean(made[1:])), 2),
+        "frame_ms": round(1e3 * float(frames.mean()), 1),
+        "slowest_person_ms": round(1e3 * float(frames.mean(axis=1).max()), 1),
+        "frames_per_second": round(1 / float(frames.mean()), 1),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["unet", "pipeline"])
+    parser.add_argument("what", choices=["unet", "pipeline", "heads"])
     parser.add_argument("video", nargs="?", default=DEMO_VIDEO)
     parser.add_argument("audio", nargs="?", default=DEMO_AUDIO)
     parser.add_argument("--config", help="default: stage2 (unet), the weights' own (pipeline)")
     parser.add_argument("--weights", help="pipeline: a U-Net file; without it the networks are left out")
-    parser.add_argument("--resolution", type=int, help="pipeline: of the faces, instead of the configuration's")
+    parser.add_argument(
+        "--resolution", type=int, help="pipeline: of the faces, instead of the configuration's; heads: of the frames"
+    )
     parser.add_argument("--preset", help="pipeline: of the encoder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
@@ -128,11 +165,12 @@ def main() -> int:
     args = parser.parse_args()
     share_one_heap()
     try:
-        content = (benchmark_unet if args.what == "unet" else benchmark_pipeline)(args)
+        parts = {"unet": benchmark_unet, "pipeline": benchmark_pipeline, "heads": benchmark_heads}
+        content = parts[args.what](args)
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if args.json or args.what == "unet":
+    if args.json or args.what != "pipeline":
         print(json.dumps(content))
     else:
         show(content)

@@ -15,9 +15,9 @@ from .canvas import Canvas
 from .features import cavity, cavity_triangles, eyeball_mesh, eyeball_texture, mouth_parts, plain
 from .hair import Strands, beard, brows, lashes, scalp_hair
 from .identity import Identity, person
+from .light import occlusion, view_along
 from .pose import FaceTruth, Pose
 from .raster import (
-    FAR,
     draw_strands,
     lay_over,
     light_strands,
@@ -35,7 +35,6 @@ from .wear import under_cap, wear
 
 CAMERA = 85.0  # centimetres from the face
 PIVOT = np.array([0.0, -7.0, -8.0])  # about which a head turns
-MIDDLE = np.array([0.0, -1.0, -6.0])  # of what casts shadows
 SHADOW_SIDE = 288  # pixels of the shadow map
 SHADOW_CM = 46.0  # its width
 LEVELS = 2
@@ -84,6 +83,24 @@ def _neck() -> np.ndarray:
     return np.asarray(surface()[0] @ weight, np.float32)
 
 
+@lru_cache
+def _masks() -> np.ndarray:
+    """Shares (m, 3) of lips, of the mouth's inside and of the lids' rims at each fine vertex."""
+    control = cage()
+    masks = np.zeros((len(control.vertices), 3))
+    lips, inner, rims = masks.T
+    lips[np.unique([*UPPER_LIP[0], *LOWER_LIP[0]])] = 0.6
+    lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
+    lips[control.mouth_inside] = 1
+    inner[control.mouth_inside] = 1
+    inner[mouth_ring()] = 0.2
+    for side in (0, 1):
+        rims[eye_ring(side, control.mirror)] = 1
+        rims[control.lids_inside[side]] = 1
+    rims[control.sockets] = 1
+    return surface()[0] @ masks
+
+
 class TalkingHead:
     """A person of a seed. Not for several threads at once: buffers are reused between frames."""
 
@@ -92,66 +109,14 @@ class TalkingHead:
         self.rig = rig.Rig(self.identity)
         matrix, triangles = surface()
         rest = np.asarray(matrix @ self.rig.cage_points(np.zeros(7), Pose(0, 0, 1)))
-        masks = np.zeros((len(cage().vertices), 3))
-        lips, inner, rims = masks.T
-        lips[np.unique([*UPPER_LIP[0], *LOWER_LIP[0]])] = 0.6
-        lips[np.unique([*UPPER_LIP[1:], *LOWER_LIP[1:]])] = 1
-        lips[cage().mouth_inside] = 1
-        inner[cage().mouth_inside] = 1
-        inner[mouth_ring()] = 0.2
-        for side in (0, 1):
-            rims[eye_ring(side, cage().mirror)] = 1
-            rims[cage().lids_inside[side]] = 1
-        rims[cage().sockets] = 1
-        texture = paint(self.identity, rest, triangles, matrix @ masks)
+        texture = paint(self.identity, rest, triangles, _masks())
         ones = np.ones(len(rest), np.float32)
         self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
-        sphere, sphere_triangles, coordinates = eyeball_mesh()
-        eye_texture = eyeball_texture(self.identity)
-        self._sphere = sphere
-        self.eyes = [
-            Part(sphere_triangles, eye_texture, EYE, coordinates, np.ones(len(sphere), np.float32), casts_shadow=False)
-            for _ in (0, 1)
-        ]
-        self.mouth = mouth_parts(self.identity, rest[[13, 14]].mean(axis=0))
-        self.mouth_meshes = [
-            Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
-            for m in self.mouth
-        ]
-        dark = plain(np.array([0.10, 0.022, 0.02]), 0.0)
-        self.cavity = Part(
-            cavity_triangles(), dark, INSIDE, np.zeros((41, 2), np.float32), np.ones(41, np.float32), True, False
-        )
+        self._make_features(rest)
         self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
-        self.ears = [
-            Part(
-                t,
-                plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3),
-                SKIN,
-                np.zeros((len(p), 2), np.float32),
-                shade_,
-                True,
-                points=p,
-            )
-            for p, t, shade_ in ears(self.identity, rest)
-            if self.identity.headwear != "scarf"
-        ]
-        normals = np.empty((len(rest), 3), np.float32)
-        vertex_normals(rest.astype(np.float32), triangles, normals)
-        mask = beard_mask(self.identity, rest, rest) * (1 - matrix @ lips)
-        self.strands: list[Strands] = [
-            *beard(self.identity, rest, normals, triangles, mask),
-            brows(self.identity, rest),
-            *under_cap(self.identity, rest, scalp_hair(self.identity, rest, normals, triangles)),
-            lashes(self.identity, rest),
-        ]
-        self._to_light = _view_along(self.identity.light[0], SHADOW_SIDE, SHADOW_CM)
-        self._still_shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
-        ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
-        for part in self.worn:
-            if part.turns is None and part.follows is None:
-                part.still = self._attributes(part, part.points)
-                rasterise(self._light_space(part.points), part.triangles, self._still_shadow, ids, 0, True)
+        self.strands = self._grow_hair(rest)
+        self._to_light = view_along(self.identity.light[0], SHADOW_SIDE, SHADOW_CM)
+        self._still_shadow = self._prepare_still_parts()
 
     def truth(self, mouth: np.ndarray, pose: Pose) -> FaceTruth:
         """What a drawing would show: `mouth` (7,) in the order of mouth.PARAMETERS."""
@@ -184,6 +149,60 @@ class TalkingHead:
         for strands, hair in zip(self.strands, hairs, strict=True):
             self._draw_hair(canvas, strands, hair, pose, moments)
         return self._truth(points, pose)
+
+    def _make_features(self, rest: np.ndarray) -> None:
+        """Eyes, mouth and ears."""
+        sphere, sphere_triangles, coordinates = eyeball_mesh()
+        eye_texture = eyeball_texture(self.identity)
+        self._sphere = sphere
+        self.eyes = [
+            Part(sphere_triangles, eye_texture, EYE, coordinates, np.ones(len(sphere), np.float32), casts_shadow=False)
+            for _ in (0, 1)
+        ]
+        self.mouth = mouth_parts(self.identity, rest[[13, 14]].mean(axis=0))
+        self.mouth_meshes = [
+            Part(m.triangles, m.texture, INSIDE, m.coordinates, m.occlusion.copy(), two_sided=True, casts_shadow=False)
+            for m in self.mouth
+        ]
+        dark = plain(np.array([0.10, 0.022, 0.02]), 0.0)
+        self.cavity = Part(
+            cavity_triangles(), dark, INSIDE, np.zeros((41, 2), np.float32), np.ones(41, np.float32), True, False
+        )
+        self.ears = [
+            Part(
+                t,
+                plain(self.identity.skin * (1.0, 0.88, 0.86), 0.3),
+                SKIN,
+                np.zeros((len(p), 2), np.float32),
+                shade_,
+                True,
+                points=p,
+            )
+            for p, t, shade_ in ears(self.identity, rest)
+            if self.identity.headwear != "scarf"
+        ]
+
+    def _grow_hair(self, rest: np.ndarray) -> list[Strands]:
+        normals = np.empty((len(rest), 3), np.float32)
+        triangles = self.skin.triangles
+        vertex_normals(rest.astype(np.float32), triangles, normals)
+        mask = beard_mask(self.identity, rest, rest) * (1 - _masks()[:, 0])
+        return [
+            *beard(self.identity, rest, normals, triangles, mask),
+            brows(self.identity, rest),
+            *under_cap(self.identity, rest, scalp_hair(self.identity, rest, normals, triangles)),
+            lashes(self.identity, rest),
+        ]
+
+    def _prepare_still_parts(self) -> np.ndarray:
+        """What never moves is lit once; its depth (s, s) as the key light sees it."""
+        depth = np.full((SHADOW_SIDE, SHADOW_SIDE), np.float32(-30))
+        ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
+        for part in self.worn:
+            if part.turns is None and part.follows is None:
+                part.still = self._attributes(part, part.points)
+                rasterise(self._light_space(part.points), part.triangles, depth, ids, 0, True)
+        return depth
 
     def _wear(self, pieces: list[Piece], rest: np.ndarray) -> list[Part]:
         """Parts that shade each other and lie in the head's shade."""
@@ -330,55 +349,6 @@ class TalkingHead:
         depth -= np.float32(0.35)  # off the surface itself
         moments = np.dstack([depth, depth * depth])
         return cv2.blur(cv2.blur(moments, (7, 7)), (7, 7))
-
-
-def occlusion(meshes: list[tuple[np.ndarray, np.ndarray]], directions: int = 32) -> list[np.ndarray]:
-    """How open to the room each point of meshes of points (n, 3) and triangles is, (n,) each, 0 ... 1.
-
-    The share of directions in which nothing is in the way: neither a point's own mesh nor another one.
-    """
-    side, width = 176, 44.0
-    normals = [np.empty_like(points) for points, _ in meshes]
-    for (points, triangles), normal in zip(meshes, normals, strict=True):
-        vertex_normals(points, triangles, normal)
-    open_share, total = ([np.zeros(len(points), np.float32) for points, _ in meshes] for _ in range(2))
-    k = np.arange(directions) + 0.5
-    height = 1 - 1.5 * k / directions  # more from above: little light comes from the floor
-    turn = np.pi * (1 + 5**0.5) * k
-    radius = np.sqrt(1 - height**2)
-    for d in np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=1).astype(np.float32):
-        view = _view_along(d, side, width)
-        depth = np.full((side, side), FAR, np.float32)
-        ids = np.empty((side, side), np.int32)
-        places = [np.empty_like(points) for points, _ in meshes]
-        for (points, triangles), place in zip(meshes, places, strict=True):
-            transform(points, view, place)
-            rasterise(place, triangles, depth, ids, 0, True)
-        for i, place in enumerate(places):
-            facing = np.clip(normals[i] @ d, 0, 1)
-            column, row = (np.clip(np.round(place[:, axis]).astype(int), 0, side - 1) for axis in (0, 1))
-            seen = np.clip((place[:, 2] + 0.7 - depth[row, column]) / 0.35, 0, 1)
-            open_share[i] += facing * seen
-            total[i] += facing
-    shares = zip(open_share, total, strict=True)
-    return [np.clip(seen / np.maximum(faced, 1e-3), 0.05, 1).astype(np.float32) for seen, faced in shares]
-
-
-def _axes(direction: np.ndarray) -> np.ndarray:
-    """A right-handed frame (3, 3) float32 whose third row points along `direction`."""
-    z = direction / np.linalg.norm(direction)
-    x = np.cross((0, 1, 0), z)
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z]).astype(np.float32)
-
-
-def _view_along(direction: np.ndarray, side: int, width: float) -> np.ndarray:
-    """The map (3, 4) float32 from centimetres to pixels and depth of a square picture seen from `direction`."""
-    axes = _axes(direction)
-    scale = np.array([[side / width], [-side / width], [1.0]])
-    view = np.column_stack([axes, -axes @ MIDDLE]) * scale
-    view[:2, 3] += side / 2
-    return view.astype(np.float32)
 
 
 def _rotation(pose: Pose) -> np.ndarray:
