@@ -7,7 +7,7 @@ from numba import njit
 from ..face.warp import to_3x3
 from .raster import FAR, JIT
 
-OVERSAMPLING = {300: 1.75, 768: 1.4}  # by the canvas's longer side; larger ones 1.25
+OVERSAMPLING = {300: 1.5, 768: 1.4}  # by the canvas's longer side; larger ones 1.25
 DISPLAY = np.round(
     255 * np.where((x := np.linspace(0, 1, 4097)) <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
 ).astype(np.uint8)  # sRGB of linear light in steps of 1/4096

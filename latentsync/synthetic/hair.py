@@ -55,8 +55,8 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
         "side": 8000,
         "curly": 5200,
         "bald": 3500,
-        "bob": 5200,
-        "long": 5200,
+        "bob": 4400,
+        "long": 4400,
         "tied": 5000,
     }[style]
     if style == "bald" and identity.seed % 2:
@@ -75,7 +75,7 @@ def scalp_hair(identity: Identity, points: np.ndarray, normals: np.ndarray, tria
     occlusion = np.clip(0.45 + 0.55 * depth_share**0.6 + rng.uniform(-0.08, 0.08, (count, 1)), 0.15, 1)
     if style in ("bob", "long"):
         occlusion = occlusion * np.clip(rng.uniform(0.7, 1.05, (count, 1)), 0, 1)
-    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.075, "long": 0.08}.get(
+    fine = {"cropped": 0.030, "curly": 0.055, "short": 0.045, "side": 0.05, "bob": 0.082, "long": 0.088}.get(
         style, 0.055
     )
     taper = 1 - 0.65 * depth_share**3
@@ -119,7 +119,7 @@ def _grow(
     else:
         total = rng.uniform(17, 21) if style == "bob" else rng.uniform(32, 42)
         length = np.clip(total * (0.95 + 0.05 * jitter) - 0.55 * (11 - y), 6, None)
-        steps, lift, curl = 18, 0.55, rng.uniform(0.0, 0.05)
+        steps, lift, curl = 14, 0.55, rng.uniform(0.0, 0.05)
         comb = np.stack([0.9 * left_right, 0 * x, -0.65 + 0 * x], 1)
     height = rng.uniform(0.15, 1.0, count) ** 0.7 * lift * (0.45 + 0.55 * np.clip(top + 0.3, 0, 1))
     gravity = {"long": 0.55, "bob": 0.5, "tied": 0.05}.get(style, 0.12)

@@ -72,6 +72,13 @@ def surface() -> tuple[sparse.csr_matrix, np.ndarray]:
 
 
 @lru_cache
+def _coarse_triangles() -> np.ndarray:
+    """The surface one level coarser, with the same vertices: good enough for shadows."""
+    control = cage()
+    return subdivide(control.triangles, len(control.vertices), control.creases, LEVELS - 1)[1]
+
+
+@lru_cache
 def _neck() -> np.ndarray:
     """How far each fine vertex (m,) turns with the head, 1 ... 0 at the neck's base."""
     control = cage()
@@ -343,7 +350,8 @@ class TalkingHead:
         depth = self._still_shadow.copy()
         ids = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.int32)
         for part, points in jobs:
-            rasterise(self._light_space(points), part.triangles, depth, ids, 0, part.two_sided)
+            triangles = _coarse_triangles() if part is self.skin else part.triangles
+            rasterise(self._light_space(points), triangles, depth, ids, 0, part.two_sided)
         for hair in hairs:
             shadow_points(depth, self._light_space(hair[:, 1:].reshape(-1, 3)))
         depth -= np.float32(0.35)  # off the surface itself
