@@ -200,8 +200,8 @@ def brows(identity: Identity, points: np.ndarray) -> Strands:
         )
     n = 2 * count
     colour = identity.hair * 0.8 + 0.2 * np.array([0.03, 0.02, 0.015])
-    if identity.hair.mean() > 0.25:
-        colour = colour * 0.6
+    # Brows grey later than hair; and what is as light as the skin is no brow to anybody who looks.
+    colour = colour * min(1.0, 0.45 * float(identity.skin.mean()) / float(colour.mean()))
     colours = colour * np.exp(rng.normal(0, 0.2, (n, 1)))
     thickness = np.tile(np.linspace(0.042, 0.015, steps), (n, 1)) * identity.brow_thickness
     return Strands(
