@@ -108,6 +108,15 @@ def _masks() -> np.ndarray:
     return surface()[0] @ masks
 
 
+@lru_cache
+def _scalp() -> np.ndarray:
+    """Which fine vertices (m,) a scarf hides whoever wears it: skull and nape, from the ears backwards."""
+    control = cage()
+    hidden = np.zeros(len(control.vertices))
+    hidden[control.skull[2:]] = control.vertices[control.skull[2:], 1] > -7
+    return np.asarray(surface()[0] @ hidden) > 0.99
+
+
 class TalkingHead:
     """A person of a seed. Not for several threads at once: buffers are reused between frames."""
 
@@ -118,7 +127,8 @@ class TalkingHead:
         rest = np.asarray(matrix @ self.rig.cage_points(np.zeros(7), Pose(0, 0, 1)))
         texture = paint(self.identity, rest, triangles, _masks())
         ones = np.ones(len(rest), np.float32)
-        self.skin = Part(triangles, texture, SKIN, texture_coordinates(rest), ones)
+        seen = triangles[~_scalp()[triangles].all(axis=1)] if self.identity.headwear == "scarf" else triangles
+        self.skin = Part(seen, texture, SKIN, texture_coordinates(rest), ones)
         self._make_features(rest)
         self.worn = self._wear([*dress(self.identity, rest), *wear(self.identity, rest, triangles)], rest)
         self.strands = self._grow_hair(rest)

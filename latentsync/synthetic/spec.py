@@ -30,7 +30,7 @@ def parse_fps(text: str | Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Something in front of the first person's mouth; it comes before the span and goes after it."""
+    """Something in front of the first person's mouth; it comes when the span begins and is gone when it ends."""
 
     what: str  # one of OCCLUDERS
     start_s: float
