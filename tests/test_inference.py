@@ -81,7 +81,7 @@ def test_the_report_is_json(short_sound, tiny_flags, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["frames"], report["tail_frames"], report["faceless"]) == (15, 241, [])
     assert report["peak_memory_mb"] > 100 and report["stages"]["networks"]["seconds"] > 0
-    assert len(list(decode_frames(out))) == 216
+    assert len(list(decode_frames(out))) == 256
 
 
 def test_seed_decides_the_result(short_sound, tiny_flags, tmp_path):
