@@ -35,16 +35,10 @@ from latentsync.pipelines.lipsync_pipeline import memory_errors
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
+from scripts.parser import Parser
 
 DEMO_VIDEO = REPO_ROOT / "assets/demo1_video.mp4"
 DEMO_AUDIO = REPO_ROOT / "assets/demo1_audio.wav"
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a flag in one line, as with everything else."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
 
 
 def parser() -> argparse.ArgumentParser:

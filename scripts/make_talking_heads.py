@@ -27,6 +27,7 @@ from latentsync.synthetic.soundtrack import voice_of
 from latentsync.synthetic.spec import OCCLUDERS, Absence, ClipSpec, Occlusion, parse_fps
 from latentsync.synthetic.studio import Studio
 from latentsync.workers import run_jobs
+from scripts.parser import Parser
 
 FILES_LIST = "fileslist.txt"
 SECONDS = (4.0, 8.0)
@@ -34,13 +35,6 @@ SILENCES = ("lead", "trail", "both", "all")
 SHORTEST_EVENT_S = 2.0  # of a profile or whatever takes a part of a clip
 
 Job = tuple[str, ClipSpec]
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a flag in one line, as with everything else."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from .srgb import decode, encode
+
 SHORT_SIDE = 360  # pixels of the internal picture; all of it is blurred, so 4K shows no more
 MARGIN = 36  # around the internal picture: what lies outside shines in; as large as the largest disc
 SHOULDER = 0.6  # linear exposure above which highlights are compressed
@@ -140,8 +142,7 @@ def _stage(rng: np.random.Generator, width: int, height: int) -> Stage:
 
 def linear(colour: str) -> np.ndarray:
     """A "#rrggbb" of sRGB as linear light (3,) float32 in [0, 1]."""
-    encoded = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return decode(np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255).astype(np.float32)
 
 
 def _opaque(colour: np.ndarray) -> tuple[float, float, float, float]:
@@ -166,10 +167,7 @@ def _finished(stage: Stage, width: int, height: int) -> np.ndarray:
     light = light[MARGIN:-MARGIN, MARGIN:-MARGIN] * (stage.exposure * _vignette(stage))
     over = np.maximum(light - SHOULDER, 0) / (1 - SHOULDER)
     light = np.where(over > 0, SHOULDER + (1 - SHOULDER) * (1 - np.exp(-over)), light)
-    encoded = 255 * np.clip(
-        np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055), 0, 1
-    )
-    picture = cv2.resize(encoded.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = cv2.resize((255 * encode(light)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     # Half a level of noise: without it, walls show the steps of 8 bits.
     tile = np.random.default_rng(0).random((256, 256, 1), np.float32)
     picture += np.tile(tile, (-(-height // 256), -(-width // 256), 1))[:height, :width]

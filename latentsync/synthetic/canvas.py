@@ -6,14 +6,11 @@ from numba import njit
 
 from ..face.warp import to_3x3
 from .raster import FAR, JIT
+from .srgb import decode, encode
 
 OVERSAMPLING = {300: 1.5, 768: 1.4}  # by the canvas's longer side; larger ones 1.25
-DISPLAY = np.round(
-    255 * np.where((x := np.linspace(0, 1, 4097)) <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
-).astype(np.uint8)  # sRGB of linear light in steps of 1/4096
-LINEAR = np.where((x := np.arange(256) / 255) <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(
-    np.float32
-)  # linear light of 8-bit sRGB
+DISPLAY = np.round(255 * encode(np.linspace(0, 1, 4097))).astype(np.uint8)  # of linear light in steps of 1/4096
+LINEAR = decode(np.arange(256) / 255).astype(np.float32)  # light of 8-bit values
 
 
 class Canvas:

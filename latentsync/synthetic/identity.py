@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cage import EYE_RADIUS, cage, eye_ring
+from .srgb import decode
 
 HAIR_STYLES = ("cropped", "short", "side", "curly", "bald", "bob", "long", "tied", "covered")
 CLOTHES = ("crew", "vneck", "shirt", "blazer", "hoodie")
@@ -71,8 +72,7 @@ class Identity:
 
 def linear(srgb: tuple[int, ...] | np.ndarray) -> np.ndarray:
     """Linear light 0 ... 1 of 8-bit sRGB."""
-    c = np.asarray(srgb, np.float64) / 255
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return decode(np.asarray(srgb, np.float64) / 255)
 
 
 def person(seed: int) -> Identity:

@@ -7,7 +7,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from .relief import NOWHERE, Patch, Relief, decode
+from .relief import NOWHERE, Patch, Relief
+from .srgb import decode
 
 KINDS = ("hand", "handheld microphone", "studio microphone")
 SCALE = 760  # pixels per unit while a solid is built; the sprite has half of it
@@ -55,7 +56,7 @@ def make_occluder(
     """
     if kind not in _MAKERS:
         raise ValueError(f"expected one of {', '.join(KINDS)}, got {kind}")
-    skin = decode(np.asarray(skin_rgb, np.float32) / 255)
+    skin = decode(np.asarray(skin_rgb, np.float32) / 255).astype(np.float32)
     return _MAKERS[kind](rng, skin, (*light, 1.0))
 
 
@@ -284,7 +285,7 @@ def _ridge(relief: Relief, a: np.ndarray, b: np.ndarray, *, width: float, height
 def _sleeve(relief: Relief, rng: np.random.Generator, points: np.ndarray, radii: Sequence[float]) -> None:
     """A sleeve along points (n, 3), open at the first, with folds and a cuff."""
     cloth = CLOTHS[rng.integers(len(CLOTHS))]
-    colour = decode(np.array([int(cloth[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
+    colour = decode(np.array([int(cloth[i : i + 2], 16) for i in (1, 3, 5)]) / 255).astype(np.float32)
     patch = relief.cones(points, radii, flat=0.75)
     along, across = relief.along(patch.window, points[0], points[1] - points[0])
     folds = np.zeros_like(patch.height)

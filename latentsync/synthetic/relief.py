@@ -9,19 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from .srgb import encode
+
 NOWHERE = -1e3  # height where nothing is
-
-
-def encode(light: np.ndarray) -> np.ndarray:
-    """Linear light as sRGB, both in [0, 1]."""
-    light = np.clip(light, 0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055)
-
-
-def decode(encoded: np.ndarray) -> np.ndarray:
-    """sRGB as linear light, both in [0, 1], float32."""
-    encoded = np.asarray(encoded, np.float64)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 @dataclass

@@ -11,9 +11,9 @@ from .canvas import Canvas
 from .head import TalkingHead
 from .occluder import Occluder, make_occluder
 from .pose import FaceTruth, Pose
-from .relief import encode
 from .sentences import random_sentence
 from .speech import Speech, Voice, speak
+from .srgb import encode
 
 
 class AnyCanvas(Protocol):
