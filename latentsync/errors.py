@@ -27,3 +27,7 @@ class MemoryLimitError(LatentSyncError):
 
 class SpeechError(LatentSyncError):
     """Speech cannot be synthesised here."""
+
+
+class TrainingError(LatentSyncError):
+    """A training run cannot go on, because its numbers are no longer finite for instance."""

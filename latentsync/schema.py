@@ -11,6 +11,8 @@ DOWN_BLOCKS = ("CrossAttnDownBlock3D", "DownBlock3D")
 UP_BLOCKS = ("UpBlock3D", "CrossAttnUpBlock3D")
 GROUPS = 32  # of the group norms of motion modules and SyncNet, which no key sets
 SAMPLE_RATE = 16000  # Hz; Whisper and SyncNet know no other
+FRAME_RATE = 25  # Hz, of all training clips
+PRECISIONS = ("auto", "fp16", "bf16")
 LR_SCHEDULERS = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
 )  # fmt: skip
@@ -40,6 +42,42 @@ def _require_length(length: int, key: str, values: Sequence[object]) -> None:
 def _require_multiples(divisor: int, key: str, *values: int) -> None:
     for value in values:
         require(value > 0 and value % divisor == 0, f"{key} has {value}; use multiples of {divisor}")
+
+
+# --------------------------------------------------------------- training
+
+
+@dataclass
+class Optimizer:
+    """AdamW and its schedule (`optimizer`)."""
+
+    lr: float = 1e-5
+    scale_lr: bool = False  # times the number of processes
+    max_grad_norm: float = 1.0
+    lr_scheduler: str = "constant"  # a name diffusers knows
+    lr_warmup_steps: int = 0
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require_at_least(0, "optimizer", self, "lr", "max_grad_norm", "lr_warmup_steps", "weight_decay")
+        _require_one_of(LR_SCHEDULERS, "optimizer.lr_scheduler", self.lr_scheduler)
+
+
+@dataclass
+class Course:
+    """What the two training runs have in common (`run`)."""
+
+    seed: int = 42
+    max_train_steps: int = 10_000_000
+    mixed_precision_training: bool = True
+    mixed_precision_dtype: str = "auto"  # fp16, bf16; auto: what the device multiplies fastest
+    enable_gradient_checkpointing: bool = False
+    ema_decay: float = 0.0  # of averaged weights, such as 0.999; 0: none
+    compile: bool = False  # by torch.compile
+
+    def __post_init__(self) -> None:
+        _require_one_of(PRECISIONS, "run.mixed_precision_dtype", self.mixed_precision_dtype)
+        require(0 <= self.ema_decay < 1, f"run.ema_decay is {self.ema_decay}; use 0 to less than 1")
 
 
 # ------------------------------------------------------------------ U-Net
@@ -153,27 +191,35 @@ class UNetData:
     train_output_dir: str = "debug/unet"
     train_fileslist: str = ""  # one clip path per line; empty: the clips of train_data_dir
     train_data_dir: str = ""
-    audio_embeds_cache_dir: str = ""  # empty: no cache
-    audio_mel_cache_dir: str = ""  # empty: no cache
+    val_fileslist: str = ""  # clips of the validation loss; both empty: none
+    val_data_dir: str = ""
+    num_val_samples: int = 64
+    audio_embeds_cache_dir: str = ""  # empty, here and below: a folder of ~/.cache/latentsync
+    audio_mel_cache_dir: str = ""
+    frames_cache_dir: str = ""  # decoded frames, large; empty: none, clips are decoded again and again
     val_video_path: str = "assets/demo1_video.mp4"
     val_audio_path: str = "assets/demo1_audio.wav"
     batch_size: int = 1  # clips per process
+    gradient_accumulation_steps: int = 1
     num_workers: int = 12
     num_frames: int = 16
     resolution: int = 512  # pixels, square
     mask_image_path: str = "latentsync/utils/mask.png"
     audio_sample_rate: int = SAMPLE_RATE
-    video_fps: int = 25
+    video_fps: int = FRAME_RATE
     audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # context frames before, after
 
     def __post_init__(self) -> None:
-        _require_at_least(1, "data", self, "batch_size", "num_frames", "video_fps")
+        _require_at_least(
+            1, "data", self, "batch_size", "gradient_accumulation_steps", "num_val_samples", "num_frames",
+        )  # fmt: skip
         _require_at_least(0, "data", self, "num_workers")
         require(
             self.resolution > 0 and self.resolution % 8 == 0,
             f"data.resolution is {self.resolution}; use a positive multiple of 8, such as 256 or 512",
         )
         _require_one_of((SAMPLE_RATE,), "data.audio_sample_rate", self.audio_sample_rate)
+        _require_one_of((FRAME_RATE,), "data.video_fps", self.video_fps)
         require(
             len(self.audio_feat_length) == 2 and min(self.audio_feat_length) >= 0,
             f"data.audio_feat_length is {self.audio_feat_length}; use two frame counts, such as [2, 2]",
@@ -186,16 +232,18 @@ class UNetCkpt:
 
     resume_ckpt_path: str = "checkpoints/latentsync_unet.pt"  # empty: from scratch
     save_ckpt_steps: int = 10000
+    keep_last: int = 0  # checkpoints; 0: all
     inference_ckpt_path: str = ""
     vae_path: str = "checkpoints/vae"
     whisper_path: str = ""  # empty: chosen by model.cross_attention_dim
 
     def __post_init__(self) -> None:
         _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+        _require_at_least(0, "ckpt", self, "keep_last")
 
 
 @dataclass
-class UNetRun:
+class UNetRun(Course):
     """Losses and course of a training run (`run`)."""
 
     pixel_space_supervise: bool = True
@@ -210,15 +258,17 @@ class UNetRun:
     seed: int = 1247
     use_mixed_noise: bool = True
     mixed_noise_alpha: float = 1.0
-    mixed_precision_training: bool = True
+    audio_dropout: float = 0.0  # share of clips that train without sound, for guidance
     enable_gradient_checkpointing: bool = True
-    max_train_steps: int = 10_000_000  # -1: max_train_epochs decides
-    max_train_epochs: int = -1
+    max_train_epochs: int = -1  # counts where max_train_steps is -1
+    validation_steps: int = 0  # 0: with every checkpoint
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.audio_dropout < 1, f"run.audio_dropout is {self.audio_dropout}; use 0 to less than 1")
         _require_at_least(
             0, "run", self, "sync_loss_weight", "perceptual_loss_weight", "recon_loss_weight",
-            "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha",
+            "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha", "validation_steps",
         )  # fmt: skip
         require(
             1 <= self.inference_steps <= 1000, f"run.inference_steps is {self.inference_steps}; use 1 to 1000"
@@ -230,21 +280,6 @@ class UNetRun:
 
 
 @dataclass
-class UNetOptimizer:
-    """AdamW and its schedule (`optimizer`)."""
-
-    lr: float = 1e-5
-    scale_lr: bool = False  # times the number of processes
-    max_grad_norm: float = 1.0
-    lr_scheduler: str = "constant"  # a name diffusers knows
-    lr_warmup_steps: int = 0
-
-    def __post_init__(self) -> None:
-        _require_at_least(0, "optimizer", self, "lr", "max_grad_norm", "lr_warmup_steps")
-        _require_one_of(LR_SCHEDULERS, "optimizer.lr_scheduler", self.lr_scheduler)
-
-
-@dataclass
 class UNetConfig:
     """A file of configs/unet; without a file, the values of stage2_512.yaml."""
 
@@ -253,7 +288,7 @@ class UNetConfig:
     data: UNetData = field(default_factory=UNetData)
     ckpt: UNetCkpt = field(default_factory=UNetCkpt)
     run: UNetRun = field(default_factory=UNetRun)
-    optimizer: UNetOptimizer = field(default_factory=UNetOptimizer)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     model: UNetModel = field(default_factory=UNetModel)
 
     def __post_init__(self) -> None:
@@ -340,10 +375,12 @@ class SyncNetCkpt:
     resume_ckpt_path: str = ""  # empty: from scratch
     inference_ckpt_path: str = ""
     save_ckpt_steps: int = 2500
+    keep_last: int = 0  # checkpoints; 0: all
     vae_path: str = "checkpoints/vae"  # read when data.latent_space
 
     def __post_init__(self) -> None:
         _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+        _require_at_least(0, "ckpt", self, "keep_last")
 
 
 @dataclass
@@ -351,7 +388,10 @@ class SyncNetData:
     """What a SyncNet is trained and tested on (`data`)."""
 
     train_output_dir: str = "debug/syncnet"
-    num_val_samples: int = 2048
+    num_val_samples: int = 2048  # pairs of pictures and sound, half of them out of sync
+    num_val_clips: int = 64  # that are searched for their offset
+    windows_per_clip: int = 1  # more: each window of pictures meets the sound of all
+    min_negative_distance: int = 5  # frames between windows that are out of sync
     batch_size: int = 256  # clips per process
     gradient_accumulation_steps: int = 1
     num_workers: int = 12
@@ -362,46 +402,42 @@ class SyncNetData:
     train_data_dir: str = ""
     val_fileslist: str = ""
     val_data_dir: str = ""
-    audio_mel_cache_dir: str = ""  # empty: no cache
+    audio_mel_cache_dir: str = ""  # empty: a folder of ~/.cache/latentsync
+    frames_cache_dir: str = ""  # decoded frames, large; empty: none, clips are decoded again and again
     lower_half: bool = True  # of the frames
     audio_sample_rate: int = SAMPLE_RATE
-    video_fps: int = 25
+    video_fps: int = FRAME_RATE
 
     def __post_init__(self) -> None:
         _require_at_least(
             1, "data", self, "num_val_samples", "batch_size", "gradient_accumulation_steps", "num_frames",
-            "video_fps",
+            "windows_per_clip", "min_negative_distance",
         )  # fmt: skip
-        _require_at_least(0, "data", self, "num_workers")
+        _require_at_least(0, "data", self, "num_workers", "num_val_clips")
         require(
             self.resolution > 0 and self.resolution % 16 == 0,
             f"data.resolution is {self.resolution}; use a positive multiple of 16, such as 256",
         )
         _require_one_of((SAMPLE_RATE,), "data.audio_sample_rate", self.audio_sample_rate)
+        _require_one_of((FRAME_RATE,), "data.video_fps", self.video_fps)
 
 
 @dataclass
-class SyncNetOptimizer:
-    """AdamW (`optimizer`)."""
+class SyncNetRun(Course):
+    """Losses and course of a training run (`run`)."""
 
-    lr: float = 1e-5
-    max_grad_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        _require_at_least(0, "optimizer", self, "lr", "max_grad_norm")
-
-
-@dataclass
-class SyncNetRun:
-    """Course of a training run (`run`)."""
-
-    max_train_steps: int = 10_000_000
     validation_steps: int = 2500
-    mixed_precision_training: bool = True
-    seed: int = 42
+    bce_loss_weight: float = 1.0
+    infonce_loss_weight: float = 0.0  # contrast among the windows of a clip
+    infonce_temperature: float = 0.07
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
+        _require_at_least(0, "run", self, "bce_loss_weight", "infonce_loss_weight")
+        require(
+            self.infonce_temperature > 0, f"run.infonce_temperature is {self.infonce_temperature}; use more than 0"
+        )
 
 
 @dataclass
@@ -413,7 +449,7 @@ class SyncNetConfig:
     data: SyncNetData = field(default_factory=SyncNetData)
     ckpt: SyncNetCkpt = field(default_factory=SyncNetCkpt)
     run: SyncNetRun = field(default_factory=SyncNetRun)
-    optimizer: SyncNetOptimizer = field(default_factory=SyncNetOptimizer)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     model: SyncNetModel = field(default_factory=SyncNetModel)
 
     def __post_init__(self) -> None:
@@ -425,6 +461,10 @@ class SyncNetConfig:
         audio.check("model.audio_encoder", 80, mel_columns)
         visual.check("model.visual_encoder", side // 2 if data.lower_half else side, side)
         _require_one_of((1,), "model.audio_encoder.in_channels", audio.in_channels)
+        require(
+            not self.run.infonce_loss_weight or data.windows_per_clip > 1,
+            "data.windows_per_clip is 1; use 2 or more where run.infonce_loss_weight is set",
+        )
         channels = data.num_frames * (4 if data.latent_space else 3)
         require(
             visual.in_channels == channels,

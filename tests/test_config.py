@@ -208,16 +208,23 @@ def test_shipped_syncnet_values(name):
         data.num_val_samples, data.batch_size, data.latent_space, data.num_frames, data.lower_half
     ) == expected["data"]  # fmt: skip
     assert (audio.in_channels, audio.dropout, visual.dropout) == (1, 0.0, 0.0)
-    assert asdict(cfg.ckpt) == {
-        "resume_ckpt_path": "", "inference_ckpt_path": expected["weights"], "save_ckpt_steps": 2500,
-        "vae_path": "checkpoints/vae",
+    public = {
+        "ckpt": {
+            "resume_ckpt_path": "", "inference_ckpt_path": expected["weights"], "save_ckpt_steps": 2500,
+            "vae_path": "checkpoints/vae",
+        },
+        "data": {
+            "gradient_accumulation_steps": 1, "num_workers": 12, "resolution": 256,
+            "train_output_dir": "debug/syncnet", "audio_sample_rate": 16000, "video_fps": 25,
+        },
+        "optimizer": {"lr": 1e-5, "max_grad_norm": 1.0},
+        "run": {
+            "max_train_steps": 10_000_000, "validation_steps": 2500, "mixed_precision_training": True, "seed": 42,
+        },
     }  # fmt: skip
-    assert (data.gradient_accumulation_steps, data.num_workers, data.resolution) == (1, 12, 256)
-    assert (data.train_output_dir, data.audio_sample_rate, data.video_fps) == ("debug/syncnet", 16000, 25)
-    assert asdict(cfg.optimizer) == {"lr": 1e-5, "max_grad_norm": 1.0}
-    assert asdict(cfg.run) == {
-        "max_train_steps": 10_000_000, "validation_steps": 2500, "mixed_precision_training": True, "seed": 42,
-    }  # fmt: skip
+    values = asdict(cfg)
+    for section, expected_values in public.items():
+        assert {key: values[section][key] for key in expected_values} == expected_values
 
 
 def test_syncnet_without_attn_blocks_has_no_attention(tmp_path):

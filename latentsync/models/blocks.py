@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import MotionModule, SpatialTransformer
 
@@ -97,6 +98,17 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 
+def _run_layer(
+    resnet: ResnetBlock, attention: SpatialTransformer | None, motion: MotionModule | None, x: Tensor, cond: Conditioning
+) -> Tensor:
+    x = resnet(x, cond)
+    if attention is not None:
+        x = attention(x, cond.audio)
+    if motion is not None:
+        x = motion(x, cond.frames)
+    return x
+
+
 class UNetStage(nn.Module):
     """One level of the U-Net: layers of resnet, spatial transformer and motion module, then a resampler.
 
@@ -145,6 +157,7 @@ class UNetStage(nn.Module):
             [] if downsample_padding is None else [Downsample(channels, downsample_padding)]
         )
         self.upsamplers = nn.ModuleList([Upsample(channels)] if upsample else [])
+        self.gradient_checkpointing = False
 
     def forward(
         self,
@@ -164,11 +177,10 @@ class UNetStage(nn.Module):
         for resnet, attention, motion in stack[layers]:
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = resnet(x, cond)
-            if attention is not None:
-                x = attention(x, cond.audio)
-            if motion is not None:
-                x = motion(x, cond.frames)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(_run_layer, resnet, attention, motion, x, cond, use_reentrant=False)
+            else:
+                x = _run_layer(resnet, attention, motion, x, cond)
             outputs.append(x)
         for downsample in self.downsamplers:
             x = downsample(x)

@@ -187,6 +187,11 @@ class UNet3DConditionModel(nn.Module):
         load_module(unet, checkpoint, dtype=torch.float32, device=device)
         return unet.to(memory_format=torch.channels_last), checkpoint.step
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only what lies between layers for the backward pass, and compute the rest again there."""
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            stage.gradient_checkpointing = True
+
     @property
     def dtype(self) -> torch.dtype:
         return self.conv_in.weight.dtype

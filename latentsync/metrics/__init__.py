@@ -1,0 +1,1 @@
+"""Measures of pictures and sound that training, data preparation and evaluation share."""

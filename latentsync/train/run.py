@@ -1,0 +1,96 @@
+"""From a configuration to a run: its folder, its clips and its plan."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from latentsync import dist
+from latentsync.config import load_config, resolve_path, save_config
+from latentsync.errors import ConfigError
+from latentsync.schema import SyncNetConfig, UNetConfig
+
+from .loop import Plan
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME = "config.yaml"
+
+
+def open_run(cfg: UNetConfig | SyncNetConfig, folder: str | Path | None) -> Path:
+    """The run's folder, made where it is missing, with the resolved configuration in it.
+
+    Without a name it is <data.train_output_dir>/train-<date and time>, new. Keys that differ from those of the
+    configuration a run was begun with are told.
+    """
+    if folder is None:
+        name = f"train-{datetime.now():%Y_%m_%d-%H-%M-%S}"
+        folder = dist.gather(resolve_path(cfg.data.train_output_dir) / name)[0]
+    folder = Path(folder)
+    if dist.is_first():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
+        path = folder / CONFIG_NAME
+        if path.is_file():
+            for key, before, now in differences(load_config(type(cfg), path), cfg):
+                logger.warning("%s was begun with %s %r; it goes on with %r", folder, key, before, now)
+        save_config(cfg, path)
+    dist.wait_for_all()
+    return folder
+
+
+def differences(old: object, new: object) -> list[tuple[str, object, object]]:
+    """Keys, as "data.batch_size", with both values, where two configurations differ."""
+    found = []
+    for section in dataclasses.fields(old):
+        before, now = (dataclasses.asdict(getattr(cfg, section.name)) for cfg in (old, new))
+        found += [(f"{section.name}.{key}", before[key], now[key]) for key in before if before[key] != now[key]]
+    return found
+
+
+def precision_of(cfg: UNetConfig | SyncNetConfig, fastest: torch.dtype) -> torch.dtype | None:
+    """What autocast computes in; None is float32. `fastest` is the device's choice for "auto"."""
+    if not cfg.run.mixed_precision_training:
+        return None
+    chosen = {"fp16": torch.float16, "bf16": torch.bfloat16, "auto": fastest}[cfg.run.mixed_precision_dtype]
+    return None if chosen == torch.float32 else chosen
+
+
+def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
+    data, run, optimizer = cfg.data, cfg.run, cfg.optimizer
+    samples = data.batch_size * data.gradient_accumulation_steps * dist.world_size()
+    max_steps = run.max_train_steps
+    if max_steps < 0:
+        max_steps = max(1, run.max_train_epochs * n_clips // samples)
+    return Plan(
+        max_steps=max_steps,
+        save_steps=cfg.ckpt.save_ckpt_steps,
+        validation_steps=run.validation_steps or cfg.ckpt.save_ckpt_steps,
+        batch_size=data.batch_size,
+        accumulation=data.gradient_accumulation_steps,
+        num_workers=data.num_workers,
+        seed=run.seed,
+        lr=optimizer.lr * (dist.world_size() if optimizer.scale_lr else 1),
+        weight_decay=optimizer.weight_decay,
+        lr_scheduler=optimizer.lr_scheduler,
+        lr_warmup_steps=optimizer.lr_warmup_steps,
+        max_grad_norm=optimizer.max_grad_norm,
+        precision=precision,
+        ema_decay=run.ema_decay,
+        compile=run.compile,
+        keep_last=cfg.ckpt.keep_last,
+    )
+
+
+def named_sources(cfg: UNetConfig | SyncNetConfig, which: str) -> dict[str, Path | str]:
+    """Keyword arguments of `find_clips`: the list and the folder of "train" or "val", resolved; empty ones stay so."""
+    texts: Sequence[tuple[str, str]] = (
+        ("fileslist", getattr(cfg.data, f"{which}_fileslist")),
+        ("folder", getattr(cfg.data, f"{which}_data_dir")),
+    )
+    return {name: resolve_path(text) if text else "" for name, text in texts}

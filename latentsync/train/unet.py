@@ -1,0 +1,232 @@
+"""Training the denoising U-Net (spec/training.md, sections 2 and 3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from latentsync.data.draws import clip_of, torch_generator
+from latentsync.data.prepare import TrainingClip
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.diffusion import latents as lat
+from latentsync.diffusion.sampler import estimate_x0
+from latentsync.errors import ConfigError
+from latentsync.losses.terms import noise_mse
+from latentsync.schema import UNetConfig
+
+from .log import TrainLog
+
+VALIDATION_SEED = 0  # whatever the run's: curves of different runs can be compared
+LOGGED_FRAMES = 8  # of a clip, in pictures for people
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Every random number that a batch needs beside its windows, each sample's from its own number."""
+
+    posterior: Tensor  # (3, b, f, 4, h, w) standard normal: target, masked, reference
+    noise: Tensor  # (b, 4, f, h, w) unit variance, in part shared by the frames
+    timesteps: Tensor  # (b,) integers in [0, 1000)
+    heard: Tensor  # (b,) booleans: the clip trains with its sound
+
+    def to(self, device: torch.device) -> "Draws":
+        return Draws(*(value.to(device) for value in vars(self).values()))
+
+
+def draw(cfg: UNetConfig, numbers: Sequence[int], seed: int, n_timesteps: int = 1000) -> Draws:
+    """The draws of some samples, the same on every device and in any company."""
+    side = cfg.data.resolution // lat.DOWNSAMPLE
+    channels, frames = cfg.model.out_channels, cfg.data.num_frames
+    share = cfg.run.mixed_noise_alpha**2 / (1 + cfg.run.mixed_noise_alpha**2) if cfg.run.use_mixed_noise else 1.0
+    rows = []
+    for number in numbers:
+        generator = torch_generator(seed, number, "diffusion")
+        posterior = torch.randn(3, frames, channels, side, side, generator=generator)
+        shared = torch.randn(channels, 1, side, side, generator=generator)
+        own = torch.randn(channels, frames, side, side, generator=generator)
+        timestep = torch.randint(n_timesteps, (), generator=generator)
+        heard = torch.rand((), generator=generator) >= cfg.run.audio_dropout
+        rows.append((posterior, share**0.5 * shared + (1 - share) ** 0.5 * own, timestep, heard))
+    posterior, noise, timesteps, heard = map(torch.stack, zip(*rows, strict=True))
+    return Draws(posterior.transpose(0, 1), noise, timesteps, heard)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """The frozen networks behind the losses in pixel space; None where a loss is off."""
+
+    perceptual: nn.Module | None = None  # (n, 3, h, w) twice -> scalar
+    temporal: nn.Module | None = None  # (b, 3, f, h, w) twice -> scalar
+    sync: nn.Module | None = None  # frames (b, f, c, h, w) and mel -> scalar
+
+
+class UNetTask:
+    """A U-Net and all that its losses need."""
+
+    def __init__(
+        self,
+        cfg: UNetConfig,
+        model: nn.Module,
+        vae: AutoencoderKL,
+        scheduler: DDIMScheduler,
+        mask: Tensor,
+        clips: Sequence[TrainingClip],
+        validation_clips: Sequence[TrainingClip] = (),
+        *,
+        supervision: Supervision | None = None,
+        make_video: Callable[[Mapping[str, Tensor], Path], tuple[np.ndarray, dict[str, float]]] | None = None,
+    ) -> None:
+        """`mask`: (1, r, r), 1 = keep.
+
+        `make_video` runs the pipeline with weights (a state dict of the model), writes a video and returns frames
+        (f, h, w, 3) uint8 for people and what was measured of it.
+        """
+        self.cfg, self.model, self.vae, self.scheduler = cfg, model, vae, scheduler
+        self.mask = mask.to(vae.device)
+        self.clips, self.validation_clips = clips, validation_clips
+        self.supervision = supervision or Supervision()
+        self.make_video = make_video
+        self.dataset = self._dataset(clips, cfg.run.seed)
+        run = cfg.run
+        wanted = {
+            "recon_loss": run.recon_loss_weight,
+            "lpips_loss": run.perceptual_loss_weight if self.supervision.perceptual else 0,
+            "trepa_loss": run.trepa_loss_weight if self.supervision.temporal else 0,
+            "sync_loss": run.sync_loss_weight if self.supervision.sync else 0,
+        }
+        self.weights = {name: weight for name, weight in wanted.items() if weight}
+        measured = tuple(self.weights) if validation_clips else ()
+        self.validation_columns = (*(("loss", *measured) if measured else ()), "sync_offset", "sync_confidence")
+
+    def _dataset(self, clips: Sequence[TrainingClip], seed: int) -> UNetDataset:
+        data = self.cfg.data
+        return UNetDataset(
+            clips,
+            num_frames=data.num_frames,
+            resolution=data.resolution,
+            audio_feat_length=data.audio_feat_length,
+            with_mel=self.supervision.sync is not None,
+            seed=seed,
+        )
+
+    def losses(self, model: nn.Module, batch: dict, *, seed: int | None = None) -> dict[str, Tensor]:
+        seed = self.cfg.run.seed if seed is None else seed
+        draws = draw(self.cfg, batch["number"].tolist(), seed).to(self.mask.device)
+        target, context = self.encode(batch, draws.posterior)
+        noisy = self.scheduler.add_noise(target, draws.noise, draws.timesteps)
+        audio = None
+        if self.cfg.model.add_audio_layer:
+            audio = batch["audio"].float() * draws.heard[:, None, None, None]
+        predicted = model(torch.cat([noisy, context], dim=1), draws.timesteps, audio).sample.float()
+        terms = {"recon_loss": noise_mse(predicted, draws.noise)}
+        if len(self.weights) > ("recon_loss" in self.weights):
+            estimate = estimate_x0(self.scheduler, noisy, predicted, draws.timesteps)
+            terms |= self.pixel_losses(estimate, batch)
+        return {name: terms[name] for name in self.weights}
+
+    @torch.no_grad()
+    def encode(self, batch: dict, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled latents (b, 4, f, h, w) of the target, and the other nine channels of the U-Net's input, float32."""
+        target, reference = (lat.to_pixel_values(batch[name].flatten(0, 1)) for name in ("target", "reference"))
+        pixels = (target, lat.mask_pixels(target, self.mask), reference)
+        frames = batch["target"].shape[1]
+        latents = [self._encode(x, n.flatten(0, 1), frames) for x, n in zip(pixels, noise, strict=True)]
+        return latents[0], lat.assemble(lat.latent_mask(self.mask), *latents[1:])
+
+    def _encode(self, pixels: Tensor, noise: Tensor, frames: int) -> Tensor:
+        parts = zip(pixels.to(self.vae.dtype).split(frames), noise.to(self.vae.dtype).split(frames), strict=True)
+        with torch.autocast(pixels.device.type, enabled=False):
+            latents = torch.cat([lat.encode(self.vae, *part) for part in parts])
+        return lat.to_clips(latents.float(), frames)
+
+    def pixel_losses(self, latents: Tensor, batch: dict) -> dict[str, Tensor]:
+        """Losses of the estimated clean latents (b, 4, f, h, w), which the gradient goes through."""
+        frames, terms = latents.shape[2], {}
+        decoded, true = self._decoded(latents), lat.to_pixel_values(batch["target"].flatten(0, 1))
+        if "lpips_loss" in self.weights:
+            terms["lpips_loss"] = self.supervision.perceptual(decoded, true)
+        if "trepa_loss" in self.weights:
+            terms["trepa_loss"] = self.supervision.temporal(lat.to_clips(decoded, frames), lat.to_clips(true, frames))
+        if "sync_loss" in self.weights:
+            terms["sync_loss"] = self.supervision.sync(decoded.unflatten(0, (-1, frames)), batch["mel"])
+        return terms
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """Pictures (b f, 3, r, r) float32 in about [-1, 1]."""
+        flat = lat.from_clips(latents).to(self.vae.dtype)
+        with torch.autocast(flat.device.type, enabled=False):
+            return torch.cat([lat.decode(self.vae, part) for part in flat.split(self.cfg.data.num_frames)]).float()
+
+    def name_of(self, number: int) -> str:
+        return self.clips[clip_of(number, len(self.clips), self.cfg.run.seed)].clip.key
+
+    def notice(self, step: int, values: Mapping[str, float]) -> str | None:
+        return None
+
+    # ----------------------------------------------------------- validation
+
+    def validate(self, weights: Mapping[str, Tensor], step: int, log: TrainLog) -> dict[str, float]:
+        measured = self.mean_losses(weights, step, log) if self.validation_clips else {}
+        if self.make_video is None:
+            return measured
+        folder = log.folder / "val_videos"
+        folder.mkdir(exist_ok=True)
+        frames, found = self.make_video(weights, folder / f"val_video_{step}.mp4")
+        log.animation("validation video", frames, step)
+        return measured | found
+
+    @cached_property
+    def validation_set(self) -> UNetDataset:
+        return self._dataset(self.validation_clips, VALIDATION_SEED)
+
+    @torch.no_grad()
+    def mean_losses(self, weights: Mapping[str, Tensor], step: int, log: TrainLog) -> dict[str, float]:
+        """The losses of `data.num_val_samples` fixed windows with fixed noise, time steps among it."""
+        device = self.mask.device
+        numbers = range(self.cfg.data.num_val_samples)
+        sums = dict.fromkeys(self.weights, 0.0)
+
+        def model(*arguments: Tensor):
+            return torch.func.functional_call(self.model, dict(weights), arguments)
+
+        for batch in DataLoader(self.validation_set, batch_size=1, sampler=numbers):
+            batch = {key: value.to(device) for key, value in batch.items()}
+            for name, value in self.losses(model, batch, seed=VALIDATION_SEED).items():
+                sums[name] += value.item() / len(numbers)
+        log.pictures("target, reference, predicted", self.predicted_frames(model, batch), step)
+        return {"loss": sum(self.weights[name] * value for name, value in sums.items()), **sums}
+
+    def predicted_frames(self, model: Callable, batch: dict) -> list[np.ndarray]:
+        """Rows of frames (n, r, r, 3) uint8: true, reference, and estimated in one step from half noise."""
+        draws = draw(self.cfg, batch["number"].tolist(), VALIDATION_SEED).to(self.mask.device)
+        target, context = self.encode(batch, draws.posterior)
+        timesteps = torch.full_like(draws.timesteps, 500)
+        noisy = self.scheduler.add_noise(target, draws.noise, timesteps)
+        audio = batch["audio"].float() if self.cfg.model.add_audio_layer else None
+        predicted = model(torch.cat([noisy, context], dim=1), timesteps, audio).sample.float()
+        decoded = self._decoded(estimate_x0(self.scheduler, noisy, predicted, timesteps))
+        pictures = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        rows = (batch["target"][0], batch["reference"][0], pictures)
+        step = max(1, len(pictures) // LOGGED_FRAMES)
+        return [rearrange(row, "f c h w -> f h w c")[::step].cpu().numpy() for row in rows]
+
+
+def freeze(model: nn.Module, cfg: UNetConfig) -> None:
+    """Leave trainable what the configuration names: everything without motion modules, else `run.trainable_modules`.
+
+    Raises ConfigError where nothing is left.
+    """
+    model.requires_grad_(True)
+    if not cfg.model.use_motion_module:
+        return
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in name for part in cfg.run.trainable_modules))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"run.trainable_modules is {cfg.run.trainable_modules}, which names no parameter; correct it")

@@ -1,0 +1,68 @@
+"""Train a SyncNet, on one device or, under torchrun, on several.
+
+python -m scripts.train_syncnet --config_path configs/syncnet/demo.yaml data.train_data_dir=data/crops
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from latentsync import REPO_ROOT, dist
+from latentsync.build import build_vae, choose_device, choose_dtype
+from latentsync.checkpoint import load_module, load_state
+from latentsync.config import load_config, model_config, resolve_path
+from latentsync.data.syncnet_dataset import minimum_frames
+from latentsync.errors import LatentSyncError
+from latentsync.models.syncnet import StableSyncNet
+from latentsync.schema import SyncNetConfig
+from latentsync.train.loop import train
+from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
+from latentsync.train.syncnet import SyncNetTask
+from scripts.parser import training_parser
+
+DEFAULT_CONFIG = REPO_ROOT / "configs/syncnet/syncnet_16_pixel_attn.yaml"
+
+
+def make_model(cfg: SyncNetConfig) -> tuple[StableSyncNet, int]:
+    """A network on the CPU, from seeded random weights or `ckpt.resume_ckpt_path`, and the steps behind it."""
+    torch.manual_seed(cfg.run.seed)
+    model = StableSyncNet(**model_config(cfg), gradient_checkpointing=cfg.run.enable_gradient_checkpointing)
+    if not cfg.ckpt.resume_ckpt_path:
+        return model, 0
+    checkpoint = load_state(resolve_path(cfg.ckpt.resume_ckpt_path))
+    load_module(model, checkpoint)
+    return model, checkpoint.step
+
+
+def run(cfg: SyncNetConfig, *, run_dir: Path | None = None, device: str = "auto") -> Path:
+    """Train as configured; returns the run's folder. Raises LatentSyncError."""
+    place = dist.local_device(choose_device(device))
+    fastest = choose_dtype("auto", place)
+    with dist.process_group(place):
+        model, first_step = make_model(cfg)  # first: a file that does not fit shows before the clips are read
+        vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=fastest) if cfg.data.latent_space else None
+        folder = open_run(cfg, run_dir)
+        needed = minimum_frames(cfg.data.num_frames, cfg.data.windows_per_clip, cfg.data.min_negative_distance)
+        clips, held_out = prepared_clips(cfg, folder, needed)
+        model.to(place, memory_format=torch.channels_last)
+        task = SyncNetTask(cfg, model, clips, held_out, vae=vae)
+        plan = plan_of(cfg, len(clips), precision_of(cfg, fastest))
+        train(task, plan, folder, place, first_step=first_step)
+    return folder
+
+
+def main() -> int:
+    args = training_parser("train_syncnet", __doc__.splitlines()[0], "--config_path", DEFAULT_CONFIG).parse_args()
+    logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
+    try:
+        print(run(load_config(SyncNetConfig, args.config_path, args.overrides), run_dir=args.run_dir, device=args.device))
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

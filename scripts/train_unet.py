@@ -1,0 +1,117 @@
+"""Train the denoising U-Net, on one device or, under torchrun, on several.
+
+python -m scripts.train_unet --unet_config_path configs/unet/stage1.yaml data.train_data_dir=data/crops
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from latentsync import REPO_ROOT, dist
+from latentsync.build import (
+    build_lpips,
+    build_scheduler,
+    build_syncnet,
+    build_temporal_loss,
+    build_vae,
+    choose_device,
+    choose_dtype,
+)
+from latentsync.checkpoint import initialise_from, load_state
+from latentsync.config import load_config, model_config, resolve_path, whisper_path
+from latentsync.data.unet_dataset import minimum_frames
+from latentsync.errors import LatentSyncError
+from latentsync.face.mask import fixed_mask
+from latentsync.losses.terms import SyncLoss
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.train.loop import train
+from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
+from latentsync.train.unet import Supervision, UNetTask, freeze
+from latentsync.train.video import ValidationVideo
+from latentsync.whisper.audio2feature import Audio2Feature
+from scripts.parser import training_parser
+
+DEFAULT_CONFIG = REPO_ROOT / "configs/unet/stage1_512.yaml"
+
+
+def make_model(cfg: UNetConfig) -> tuple[UNet3DConditionModel, int]:
+    """A network on the CPU, from seeded random weights or `ckpt.resume_ckpt_path`, and the steps behind it."""
+    torch.manual_seed(cfg.run.seed)
+    model = UNet3DConditionModel(**model_config(cfg))
+    step = 0
+    if cfg.ckpt.resume_ckpt_path:
+        checkpoint = load_state(resolve_path(cfg.ckpt.resume_ckpt_path))
+        initialise_from(model, checkpoint)
+        step = checkpoint.step
+    freeze(model, cfg)
+    if cfg.run.enable_gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model, step
+
+
+def make_supervision(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> Supervision:
+    """The networks of the losses that are on. Raises CheckpointError where one's weights are missing."""
+    run, sync = cfg.run, None
+    if run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer:
+        syncnet_cfg = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
+        sync = SyncLoss(
+            build_syncnet(syncnet_cfg, device=device, dtype=dtype),
+            resolution=syncnet_cfg.data.resolution,
+            lower_half=syncnet_cfg.data.lower_half,
+        )
+    pixels = run.pixel_space_supervise
+    return Supervision(
+        perceptual=build_lpips(cfg.ckpt.vgg_path, device) if pixels and run.perceptual_loss_weight else None,
+        temporal=build_temporal_loss(cfg.ckpt.trepa_path, device, dtype) if pixels and run.trepa_loss_weight else None,
+        sync=sync,
+    )
+
+
+def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -> Path:
+    """Train as configured; returns the run's folder. Raises LatentSyncError."""
+    place = dist.local_device(choose_device(device))
+    fastest = choose_dtype("auto", place)
+    with dist.process_group(place):
+        precision = precision_of(cfg, fastest)
+        frozen_dtype = precision or torch.float32
+        audio_encoder = Audio2Feature(whisper_path(cfg), place, audio_feat_length=cfg.data.audio_feat_length)
+        vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=frozen_dtype)
+        supervision = make_supervision(cfg, place, frozen_dtype)
+        model, first_step = make_model(cfg)
+        model.to(place)
+        folder = open_run(cfg, run_dir)
+        needed = minimum_frames(cfg.data.num_frames)
+        clips, held_out = prepared_clips(cfg, folder, needed, audio_encoder=audio_encoder)
+        scheduler = build_scheduler()
+        parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": scheduler}
+        task = UNetTask(
+            cfg,
+            model,
+            vae,
+            scheduler,
+            fixed_mask(cfg.data.resolution, cfg.data.mask_image_path),
+            clips,
+            held_out,
+            supervision=supervision,
+            make_video=ValidationVideo(cfg, parts, dtype=fastest) if cfg.data.val_video_path else None,
+        )
+        train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=first_step)
+    return folder
+
+
+def main() -> int:
+    args = training_parser("train_unet", __doc__.splitlines()[0], "--unet_config_path", DEFAULT_CONFIG).parse_args()
+    logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
+    try:
+        print(run(load_config(UNetConfig, args.config_path, args.overrides), run_dir=args.run_dir, device=args.device))
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The loop by itself, with a network of forty weights."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentsync.errors import CheckpointError, TrainingError
+from latentsync.train.log import read_table
+from latentsync.train.loop import train
+from latentsync.train.state import kept_steps
+
+from .toy import Points, ToyTask, plan
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def curve(folder: Path) -> list[tuple[str, ...]]:
+    """All that a step computed; not how fast."""
+    rows = read_table(folder / "metrics.csv")
+    return [tuple(value for key, value in row.items() if key != "samples_per_s") for row in rows]
+
+
+def weights(folder: Path) -> dict:
+    step = kept_steps(folder / "checkpoints")[-1]
+    return torch.load(folder / f"checkpoints/checkpoint-{step}.pt", weights_only=True)["state_dict"]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert curve(one) == curve(other)
+    for (key, a), b in zip(weights(one).items(), weights(other).values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(ToyTask(), plan(), folder, CPU)
+    return folder
+
+
+def test_it_learns_and_reports(whole):
+    losses = [float(row["loss"]) for row in read_table(whole / "metrics.csv")]
+    assert len(losses) == 12 and losses[-1] < 0.8 * losses[0]
+    first = read_table(whole / "metrics.csv")[0]
+    total = 2 * float(first["square_loss"]) + 0.01 * float(first["size_loss"])
+    assert float(first["loss"]) == pytest.approx(total, rel=1e-6)
+    assert [row["step"] for row in read_table(whole / "validation.csv")] == ["6", "12"]
+    assert (whole / "loss_chart.png").stat().st_size > 5000
+    assert kept_steps(whole / "checkpoints") == [4, 8, 12]
+    assert [path.name for path in (whole / "checkpoints").glob("state-*")] == ["state-12.pt"]
+
+
+@pytest.mark.parametrize("stop_at", [5, 8, 11])
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "accumulation": 3, "lr_scheduler": "cosine"}])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, stop_at, changes):
+    """By SIGTERM, which keeps the step it came in; dropout included."""
+
+    class Stopping(ToyTask):
+        def notice(self, step, values):
+            if step == stop_at - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    train(ToyTask(), plan(**changes), tmp_path / "whole", CPU)
+    assert train(Stopping(), plan(**changes), tmp_path / "parts", CPU) == stop_at
+    assert train(ToyTask(), plan(**changes), tmp_path / "parts", CPU) == 12
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_steps_after_the_last_kept_one_are_cut_from_the_tables(tmp_path, whole):
+    """As after a power failure: a later step was logged, one row only half, and nothing of it kept."""
+
+    class Failing(ToyTask):
+        def notice(self, step, values):
+            if step == 7:
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        train(Failing(), plan(), tmp_path, CPU)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("8,0.2")
+    assert kept_steps(tmp_path / "checkpoints") == [4]
+    train(ToyTask(), plan(), tmp_path, CPU)
+    assert_equal_runs(tmp_path, whole)
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    train(ToyTask(), plan(), tmp_path, CPU)
+    before = (tmp_path / "checkpoints/checkpoint-12.pt").stat().st_mtime_ns
+    task = ToyTask()
+    assert train(task, plan(), tmp_path, CPU) == 12
+    assert (tmp_path / "checkpoints/checkpoint-12.pt").stat().st_mtime_ns == before and not task.validated
+
+
+def test_accumulation_equals_a_larger_batch(tmp_path):
+    class Still(ToyTask):
+        def __init__(self):
+            super().__init__()
+            self.model[1].p = 0.0
+
+    train(Still(), plan(batch_size=12), tmp_path / "large", CPU)
+    train(Still(), plan(batch_size=4, accumulation=3), tmp_path / "small", CPU)
+    for a, b in zip(weights(tmp_path / "large").values(), weights(tmp_path / "small").values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_averaged_weights_are_what_is_kept_and_validated(tmp_path):
+    train(ToyTask(), plan(ema_decay=0.9), tmp_path / "ema", CPU)
+    train(ToyTask(), plan(), tmp_path / "raw", CPU)
+    state = torch.load(tmp_path / "ema/checkpoints/state-12.pt", weights_only=True)
+    raw, averaged = weights(tmp_path / "raw"), weights(tmp_path / "ema")
+    assert torch.equal(state["model"]["0.weight"], raw["0.weight"])
+    assert not torch.allclose(averaged["0.weight"], raw["0.weight"])
+    shown = float(read_table(tmp_path / "ema/validation.csv")[-1]["accuracy"])
+    assert shown == pytest.approx(float(averaged["2.bias"].abs().sum()))
+
+
+def test_only_the_last_checkpoints_are_kept_if_so_wanted(tmp_path):
+    train(ToyTask(), plan(keep_last=2), tmp_path, CPU)
+    assert kept_steps(tmp_path / "checkpoints") == [8, 12]
+
+
+def test_a_batch_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
+    task = ToyTask(poison=22)  # of step 6
+    with pytest.raises(TrainingError, match=r"step 6: loss, square_loss not finite .*clip22\.mp4.*last checkpoint"):
+        train(task, plan(), tmp_path, CPU)
+    assert all(parameter.isfinite().all() for parameter in task.model.parameters())
+    assert kept_steps(tmp_path / "checkpoints") == [4] and len(curve(tmp_path)) == 5
+
+
+def test_gradients_that_are_not_finite_stop_the_run(tmp_path):
+    class Steep(ToyTask):
+        def losses(self, model, batch):
+            y = model(batch["x"])[:, 0]
+            zero = (y - y.detach()).abs().sqrt().mean()  # its slope at 0 is infinite
+            return {"square_loss": zero, "size_loss": y.abs().mean()}
+
+    with pytest.raises(TrainingError, match="gradients are not finite"):
+        train(Steep(), plan(), tmp_path, CPU)
+
+
+def test_another_network_is_refused(tmp_path, whole):
+    task = ToyTask()
+    task.model = torch.nn.Sequential(torch.nn.Linear(3, 9), torch.nn.Dropout(), torch.nn.Linear(9, 1))
+    with pytest.raises(CheckpointError, match="does not fit this configuration"):
+        train(task, plan(), whole, CPU)
+
+
+def toy_ranks(n: int, *arguments: object) -> subprocess.CompletedProcess:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)]
+    command = [sys.executable, *launcher, "-m", "tests.train.toy", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path, accumulation):
+    """But for the order of sums: gradients are averaged over the processes."""
+    result = toy_ranks(2, tmp_path / "two", 4, accumulation, -1)
+    assert result.returncode == 0, result.stderr
+    result = toy_ranks(1, tmp_path / "one", 8, accumulation, -1)
+    assert result.returncode == 0, result.stderr
+    for a, b in zip(weights(tmp_path / "one").values(), weights(tmp_path / "two").values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    losses = [[float(row["loss"]) for row in read_table(tmp_path / name / "metrics.csv")] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_all_processes_stop_at_a_batch_of_one_of_them(tmp_path):
+    result = toy_ranks(2, tmp_path, 4, 1, 22)  # the second process's, in step 3
+    assert result.returncode != 0
+    assert result.stderr.count("TrainingError: step 3") == 2 and "clip22.mp4" in result.stderr
+
+
+def test_points_depend_on_their_number_alone():
+    assert torch.equal(Points()[5]["x"], Points()[5]["x"]) and not torch.equal(Points()[5]["x"], Points()[6]["x"])
