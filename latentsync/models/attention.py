@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x (n, t, dim) over a context (n, s, context_dim), by default over x itself."""
+    """Multi-head attention of x (n, t, dim) over a context (n, s, context_dim), by default over x itself.
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
+    `bias` is that of query, key and value; the output always has one.
+    """
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, *, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
-        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_q = nn.Linear(dim, dim, bias=bias)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=bias)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
