@@ -85,7 +85,7 @@ def read_frames(clip: TrainingClip, indices: Sequence[int], resolution: int) -> 
         cached = np.load(clip.frames, mmap_mode="r")[indices]
     except (OSError, ValueError, EOFError, IndexError) as error:
         raise MediaError(
-            f"{clip.clip.path}: its frames, cached in {clip.frames}, cannot be read ({error}); start again to cache them"
+            f"{clip.clip.path}: its cached frames {clip.frames} cannot be read ({error}); start again to make them"
         ) from error
     if cached.shape[1] != resolution:
         raise ValueError(f"expected frames cached at {resolution} pixels, got {cached.shape[1]} in {clip.frames}")
