@@ -158,6 +158,14 @@ def _shown_size(stream: av.VideoStream, rotation: int) -> tuple[int, int]:
     return (height, width) if rotation % 180 else (width, height)
 
 
+def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The first one that is not a cover picture."""
+    streams = [s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE_STREAM]
+    if not streams:
+        raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
+    return streams[0]
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Describe the first video stream of a file (not a cover picture) and its first audio stream.
 
@@ -165,10 +173,7 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     with _opened(path) as container:
-        streams = [s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE_STREAM]
-        if not streams:
-            raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
-        stream = streams[0]
+        stream = _video_stream(path, container)
         frame = _first_frame(container, stream)
         if frame is None:
             raise MediaError(f"{path} has a video stream without frames; copy or download it again")
@@ -188,6 +193,19 @@ def probe(path: str | Path) -> VideoInfo:
             interlaced=bool(frame.interlaced_frame),
             audio=_audio_info(container),
         )
+
+
+def picture_times(path: str | Path) -> np.ndarray:
+    """Seconds from the start of a file to each of its pictures, (n,) float64, sorted; nothing is decoded.
+
+    Pictures that only serve to decode others may be among them, with negative times. Raises MediaError.
+    """
+    path = Path(path)
+    with _opened(path) as container:
+        stream = _video_stream(path, container)
+        stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        start_s = (container.start_time or 0) / av.time_base
+        return np.sort(np.array(stamps, np.float64)) * float(stream.time_base) - start_s
 
 
 def probe_audio(path: str | Path) -> AudioInfo:

@@ -121,11 +121,16 @@ class Audio2Feature:
                 return self.features(samples)
             return self._cached_features(samples)
 
+    def fingerprint(self) -> str:
+        """A digest of all that features depend on besides the sound: the weights, and how recordings are cut."""
+        digest = hashlib.sha256(repr(self.segmentation).encode())
+        for value in self.model.state_dict().values():
+            digest.update(value.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     def _cached_features(self, samples: np.ndarray) -> Tensor:
         key = hashlib.sha256(np.ascontiguousarray(samples).data)
-        key.update(repr(self.segmentation).encode())
-        for value in self.model.state_dict().values():
-            key.update(value.cpu().numpy().tobytes())
+        key.update(self.fingerprint().encode())
         path = self.cache_dir / f"{key.hexdigest()[:32]}.pt"
         if path.exists():
             return torch.load(path, weights_only=True)

@@ -1,0 +1,1 @@
+"""Training data: clips found, checked and cached once, then samples that depend on nothing but their number."""

@@ -1,0 +1,220 @@
+"""Before training: every clip is decoded and checked once, and what training reads of it is cached."""
+
+import csv
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from ..errors import ConfigError, MediaError
+from ..files import atomic_path
+from ..types import Clip
+from ..whisper.audio2feature import Audio2Feature
+from ..workers import run_jobs
+from . import inspection, mel
+from .cache import Cache, read_array, read_json, write_array, write_json
+from .clips import TrainingClip
+from .frames import decode_resized
+from .inspection import Inspection, inspect, read_sound
+from .windows import Needs
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 5  # unusable clips in the log
+
+#: Of cached arrays: a higher number makes them anew.
+_FORMAT = 1
+
+Progress = Callable[[str, int, int], None]  # what is done ("clips" or "features"), how many of them, of how many
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What is made of the clips, and where it is kept."""
+
+    cache_dir: Path
+    needs: Needs
+    resolution: int | None = None  # of cached frames; None: training decodes the clips
+    features_dir: Path | None = None  # of Whisper's features; None: cache_dir
+    n_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The clips that can be trained on, in their given order, and the others with the reason."""
+
+    clips: list[TrainingClip]
+    unusable: list[tuple[Clip, str]]
+
+
+def prepare(
+    clips: Sequence[Clip],
+    settings: PrepareSettings,
+    *,
+    audio: Audio2Feature | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Check all clips and cache what training reads: mel spectrograms, and frames where the settings ask for them.
+
+    With `audio` Whisper's features too, on its device, in this process. What is cached already is not made again.
+    Raises ConfigError where no clip can be used or the cache cannot be written.
+    """
+    _make_folders(settings)
+    progress = progress or (lambda what, done, total: None)
+    store = _Store(settings, audio.fingerprint()[:16] if audio else None)
+    failures = _make_entries(clips, store, progress)
+    found = {clip.key: store.look(clip) or failures.get(clip.key, "could not be prepared") for clip in clips}
+    if audio:
+        found |= _make_features([item for item in found.values() if isinstance(item, TrainingClip)], audio, progress)
+    usable = [item for item in found.values() if isinstance(item, TrainingClip)]
+    unusable = [(clip, found[clip.key]) for clip in clips if isinstance(found[clip.key], str)]
+    _report(len(clips), unusable)
+    return Prepared(usable, unusable)
+
+
+def write_unusable(path: Path, unusable: Sequence[tuple[Clip, str]]) -> None:
+    """A table of the clips that were left out: key, path and reason."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "path", "reason"])
+        writer.writerows([clip.key, clip.path, reason] for clip, reason in unusable)
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Where everything about a clip is cached, and whether it is there."""
+
+    settings: PrepareSettings
+    fingerprint: str | None  # of Whisper; None: no features
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self.settings.cache_dir)
+
+    def inspection_path(self, digest: str) -> Path:
+        return self.cache.entry(f"inspections-{inspection.FORMAT}", digest, ".json")
+
+    def mel_path(self, digest: str) -> Path:
+        return self.cache.entry(f"mel-{_FORMAT}-{crc32(repr(mel.PARAMETERS).encode()):08x}", digest, ".npy")
+
+    def frames_path(self, digest: str) -> Path | None:
+        resolution = self.settings.resolution
+        return self.cache.entry(f"frames-{_FORMAT}-{resolution}", digest, ".npy") if resolution else None
+
+    def features_path(self, digest: str) -> Path | None:
+        cache = Cache(self.settings.features_dir or self.settings.cache_dir)
+        return cache.entry(f"whisper-{_FORMAT}-{self.fingerprint}", digest, ".npy") if self.fingerprint else None
+
+    def inspection(self, digest: str) -> Inspection | None:
+        try:
+            return Inspection(**read_json(self.inspection_path(digest)))
+        except TypeError:  # none there, or one of another make
+            return None
+
+    def look(self, clip: Clip) -> TrainingClip | str | None:
+        """The clip as it is cached (the features may lack), why it is unusable, or None where work is left."""
+        digest = self.cache.known_digest(clip.path)
+        known = self.inspection(digest) if digest else None
+        if known is None:
+            return None
+        if reason := known.shortfall(self.settings.needs):
+            return reason
+        frames = self.frames_path(digest)
+        if any(read_array(path) is None for path in (self.mel_path(digest), frames) if path):
+            return None
+        return TrainingClip(clip, known.n_frames, self.mel_path(digest), self.features_path(digest), frames)
+
+    def make(self, clip: Clip) -> None:
+        """Whatever of the clip is not cached, but for the features. Raises MediaError where it cannot be read."""
+        digest = self.cache.digest(clip.path)
+        known = self.inspection(digest)
+        if known is None or (not known.problem and read_array(self.mel_path(digest)) is None):
+            known, spectrogram = inspect(clip.path)
+            if spectrogram is not None:
+                write_array(self.mel_path(digest), spectrogram)
+            write_json(self.inspection_path(digest), asdict(known))
+        frames = self.frames_path(digest)
+        if frames and not known.shortfall(self.settings.needs) and read_array(frames) is None:
+            _write_frames(frames, clip.path, known.n_frames, self.settings.resolution)
+
+
+def _make_folders(settings: PrepareSettings) -> None:
+    for folder in filter(None, (settings.cache_dir, settings.features_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be made ({error.strerror}); name another folder for caches") from error
+
+
+def _make_entries(clips: Sequence[Clip], store: _Store, progress: Progress) -> dict[str, str]:
+    """Do all work that is left, in several processes; returns the reasons of failures by the clips' keys."""
+    left = [clip for clip in clips if store.look(clip) is None]
+    failures: dict[str, str] = {}
+    n_workers = max(1, min(store.settings.n_workers, len(left)))
+    one_thread = partial(torch.set_num_threads, 1) if n_workers > 1 else None  # a single worker is this process
+    jobs = run_jobs(store.make, left, n_workers=n_workers, prepare=one_thread)
+    for done, (clip, failure) in enumerate(jobs, len(clips) - len(left) + 1):
+        progress("clips", done, len(clips))
+        if failure:
+            failures[clip.key] = failure.removeprefix(f"{clip.path} ")
+    return failures
+
+
+def _write_frames(target: Path, path: Path, n_frames: int, resolution: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
+        shape = (n_frames, resolution, resolution, 3)
+        cached = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        done = 0
+        for block in decode_resized(path, resolution):
+            cached[done : done + len(block)] = block
+            done += len(block)
+        cached.flush()
+        del cached  # Windows renames no file that is mapped
+
+
+@torch.inference_mode()
+def _make_features(clips: Sequence[TrainingClip], audio: Audio2Feature, progress: Progress) -> dict[str, str]:
+    """Cache Whisper's features of clips that lack them; returns the reasons of failures by the clips' keys."""
+    failures: dict[str, str] = {}
+    for done, clip in enumerate(clips, 1):
+        if read_array(clip.features) is None:
+            try:
+                write_array(clip.features, audio.features(read_sound(clip.clip.path)).half().numpy())
+            except MediaError as error:
+                failures[clip.clip.key] = str(error)
+        progress("features", done, len(clips))
+    return failures
+
+
+def _report(n_clips: int, unusable: Sequence[tuple[Clip, str]]) -> None:
+    """Log how many clips remain. Raises ConfigError where none does."""
+    if len(unusable) == n_clips:
+        raise ConfigError(f"none of {n_clips} clips can be used; {_commonest(unusable)}")
+    if not unusable:
+        logger.info("all %d clips can be used", n_clips)
+        return
+    shown = "; ".join(f"{clip.key}: {reason}" for clip, reason in unusable[:_SHOWN])
+    more = "" if len(unusable) <= _SHOWN else f"; and {len(unusable) - _SHOWN} more"
+    logger.warning("%d of %d clips can be used, not %s%s", n_clips - len(unusable), n_clips, shown, more)
+
+
+def _commonest(unusable: Sequence[tuple[Clip, str]]) -> str:
+    """The reason that most clips have, whatever its numbers; an example of it."""
+    if not unusable:
+        return "name a folder or a list that has some"
+
+    def kind(reason: str) -> str:
+        return re.sub(r"\d+", "0", reason)
+
+    commonest, count = Counter(kind(reason) for _, reason in unusable).most_common(1)[0]
+    clip, reason = next((clip, reason) for clip, reason in unusable if kind(reason) == commonest)
+    return f"most often ({count}), as for {clip.key}: {reason}"
