@@ -1,7 +1,7 @@
 """Random choices by number, and who makes which."""
 
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_draws_stay_as_they_are():
 def test_ranks_share_out_the_same_numbers_whatever_their_number():
     for world_size in (1, 2, 4):
         ranks = [list(GlobalBatches(8 // world_size, r, world_size, start=16, stop=45)) for r in range(world_size)]
-        batches = [sum(parts, []) for parts in zip(*ranks, strict=True)]
+        batches = [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
         assert batches == [list(range(16, 24)), list(range(24, 32)), list(range(32, 40))]
 
 
@@ -56,7 +56,7 @@ def test_far_starts_are_uniform_over_what_is_far_enough():
     counts = Counter(far_start(rng, 4, 12, 3) for _ in range(8000))
     assert sorted(counts) == [0, 1, 7, 8, 9, 10, 11, 12]
     assert all(850 < count < 1150 for count in counts.values())
-    with pytest.raises(ValueError, match="no start in 0...4 is 3 from 2"):
+    with pytest.raises(ValueError, match="is 3 from 2"):
         far_start(rng, 2, 4, 3)
 
 
