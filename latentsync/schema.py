@@ -196,7 +196,7 @@ class UNetData:
     num_val_samples: int = 64
     audio_embeds_cache_dir: str = ""  # empty, here and below: a folder of ~/.cache/latentsync
     audio_mel_cache_dir: str = ""
-    frames_cache_dir: str = ""  # decoded frames, large; empty: none, clips are decoded again and again
+    cache_frames: bool = False  # decoded ones, beside the mels: quick to read, and large
     val_video_path: str = "assets/demo1_video.mp4"
     val_audio_path: str = "assets/demo1_audio.wav"
     batch_size: int = 1  # clips per process
@@ -403,7 +403,7 @@ class SyncNetData:
     val_fileslist: str = ""
     val_data_dir: str = ""
     audio_mel_cache_dir: str = ""  # empty: a folder of ~/.cache/latentsync
-    frames_cache_dir: str = ""  # decoded frames, large; empty: none, clips are decoded again and again
+    cache_frames: bool = False  # decoded ones, beside the mels: quick to read, and large
     lower_half: bool = True  # of the frames
     audio_sample_rate: int = SAMPLE_RATE
     video_fps: int = FRAME_RATE

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from latentsync import REPO_ROOT, dist
-from latentsync.build import build_vae, choose_device, choose_dtype
+from latentsync.build import build_vae, cache_folder, choose_device, choose_dtype
 from latentsync.checkpoint import load_module, load_state
 from latentsync.config import load_config, model_config, resolve_path
-from latentsync.data.syncnet_dataset import minimum_frames
+from latentsync.data import syncnet_dataset
 from latentsync.errors import LatentSyncError
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.schema import SyncNetConfig
@@ -44,8 +44,8 @@ def run(cfg: SyncNetConfig, *, run_dir: Path | None = None, device: str = "auto"
         model, first_step = make_model(cfg)  # first: a file that does not fit shows before the clips are read
         vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=fastest) if cfg.data.latent_space else None
         folder = open_run(cfg, run_dir)
-        needed = minimum_frames(cfg.data.num_frames, cfg.data.windows_per_clip, cfg.data.min_negative_distance)
-        clips, held_out = prepared_clips(cfg, folder, needed)
+        needs = syncnet_dataset.needs(cfg.data.num_frames, cfg.data.windows_per_clip, cfg.data.min_negative_distance)
+        clips, held_out = prepared_clips(cfg, folder, needs, cache=cache_folder() / "training")
         model.to(place, memory_format=torch.channels_last)
         task = SyncNetTask(cfg, model, clips, held_out, vae=vae)
         plan = plan_of(cfg, len(clips), precision_of(cfg, fastest))
@@ -57,7 +57,9 @@ def main() -> int:
     args = training_parser("train_syncnet", __doc__.splitlines()[0], "--config_path", DEFAULT_CONFIG).parse_args()
     logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
     try:
-        print(run(load_config(SyncNetConfig, args.config_path, args.overrides), run_dir=args.run_dir, device=args.device))
+        print(
+            run(load_config(SyncNetConfig, args.config_path, args.overrides), run_dir=args.run_dir, device=args.device)
+        )
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,12 +16,13 @@ from latentsync.build import (
     build_syncnet,
     build_temporal_loss,
     build_vae,
+    cache_folder,
     choose_device,
     choose_dtype,
 )
 from latentsync.checkpoint import initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
-from latentsync.data.unet_dataset import minimum_frames
+from latentsync.data import unet_dataset
 from latentsync.errors import LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
@@ -83,8 +84,9 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         model, first_step = make_model(cfg)
         model.to(place)
         folder = open_run(cfg, run_dir)
-        needed = minimum_frames(cfg.data.num_frames)
-        clips, held_out = prepared_clips(cfg, folder, needed, audio_encoder=audio_encoder)
+        needs = unet_dataset.needs(cfg.data.num_frames)
+        cache = cache_folder() / "training"
+        clips, held_out = prepared_clips(cfg, folder, needs, cache=cache, audio=audio_encoder)
         scheduler = build_scheduler()
         parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": scheduler}
         task = UNetTask(

@@ -16,12 +16,10 @@ from .windows import Needs, far_start, spread_starts
 
 
 def needs(num_frames: int, windows: int = 1, min_distance: int = 5) -> Needs:
-    """What `SyncNetDataset` asks of every clip, for `prepare`."""
-    if windows > 1:
-        starts = (windows - 1) * min_distance + 1
-        return Needs(num_frames, starts + num_frames - 1, starts)
+    """What `SyncNetDataset` asks of every clip, for `prepare`; one for several windows can also use one alone."""
+    starts = (windows - 1) * min_distance + 1
     # So many starts that even the one in the middle has another one far enough away.
-    return Needs(num_frames, num_frames + 2 * min_distance - 1)
+    return Needs(num_frames, num_frames - 1 + max(starts, 2 * min_distance), starts)
 
 
 class SyncNetDataset(Dataset[dict[str, Any]]):

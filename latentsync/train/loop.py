@@ -89,9 +89,7 @@ class Plan:
     keep_last: int = 0
 
 
-def train(
-    task: Task, plan: Plan, folder: Path, device: torch.device, *, first_step: int = 0, **extra: Any
-) -> int:
+def train(task: Task, plan: Plan, folder: Path, device: torch.device, *, first_step: int = 0, **extra: Any) -> int:
     """Train until `plan.max_steps`, from the last kept step of `folder` where it has one; returns the last step.
 
     SIGINT and SIGTERM end it after the current step, which is kept.

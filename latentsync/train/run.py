@@ -2,16 +2,20 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from latentsync import dist
 from latentsync.config import load_config, resolve_path, save_config
+from latentsync.data.clips import TrainingClip, find_clips
+from latentsync.data.prepare import PrepareSettings, prepare, write_unusable
+from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
 from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.whisper.audio2feature import Audio2Feature
 
 from .loop import Plan
 
@@ -87,10 +91,45 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
     )
 
 
-def named_sources(cfg: UNetConfig | SyncNetConfig, which: str) -> dict[str, Path | str]:
-    """Keyword arguments of `find_clips`: the list and the folder of "train" or "val", resolved; empty ones stay so."""
-    texts: Sequence[tuple[str, str]] = (
-        ("fileslist", getattr(cfg.data, f"{which}_fileslist")),
-        ("folder", getattr(cfg.data, f"{which}_data_dir")),
+def prepared_clips(
+    cfg: UNetConfig | SyncNetConfig, folder: Path, needs: Needs, *, cache: Path, audio: Audio2Feature | None = None
+) -> tuple[list[TrainingClip], list[TrainingClip]]:
+    """The clips to train on, and those to validate on where the configuration names some.
+
+    What is unusable is listed in unusable_*.csv of the run's folder. Everything made of the clips is kept in the
+    configuration's folders, else in `cache`. The first process does the work; the others find it done.
+    """
+    if not dist.is_first():
+        dist.wait_for_all()
+    found = [_prepare(cfg, which, folder, needs, cache, audio) for which in ("train", "val")]
+    if dist.is_first():
+        dist.wait_for_all()
+    return found[0], found[1]
+
+
+def _prepare(
+    cfg: UNetConfig | SyncNetConfig, which: str, folder: Path, needs: Needs, cache: Path, audio: Audio2Feature | None
+) -> list[TrainingClip]:
+    data = cfg.data
+    texts = {"folder": getattr(data, f"{which}_data_dir"), "fileslist": getattr(data, f"{which}_fileslist")}
+    if which == "val" and not any(texts.values()):
+        logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
+        return []
+    settings = PrepareSettings(
+        resolve_path(data.audio_mel_cache_dir or cache),
+        needs,
+        resolution=data.resolution if data.cache_frames else None,
+        features_dir=resolve_path(data.audio_embeds_cache_dir or cache) if audio else None,
     )
-    return {name: resolve_path(text) if text else "" for name, text in texts}
+    clips = find_clips(**{name: resolve_path(text) if text else "" for name, text in texts.items()})
+    with tqdm(total=len(clips), desc=f"{which} clips", disable=not dist.is_first()) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.set_description(f"{which} {what}", refresh=False)
+            bar.n = done
+            bar.refresh() if done == total else bar.update(0)
+
+        prepared = prepare(clips, settings, audio=audio, progress=progress)
+    if dist.is_first() and prepared.unusable:
+        write_unusable(folder / f"unusable_{which}.csv", prepared.unusable)
+    return prepared.clips

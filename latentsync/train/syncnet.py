@@ -4,16 +4,17 @@ import copy
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentsync.data.draws import clip_of, torch_generator
+from latentsync.data.clips import TrainingClip
+from latentsync.data.draws import torch_generator
 from latentsync.data.frames import read_frames
 from latentsync.data.mel import frames_covered, mel_window
-from latentsync.data.prepare import TrainingClip
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.diffusion import latents as lat
 from latentsync.losses.terms import cosine_bce, info_nce, lower_half, pair_bce
@@ -48,8 +49,7 @@ class SyncNetTask:
         """`vae` encodes the frames of a SyncNet that looks at latents (`data.latent_space`)."""
         self.cfg, self.model, self.vae = cfg, model, vae
         self.dataset = self._dataset(clips, cfg.run.seed, cfg.data.windows_per_clip)
-        self.validation_set = self._dataset(validation_clips, VALIDATION_SEED, 1)
-        self.clips, self.validation_clips = clips, validation_clips
+        self.validation_clips = validation_clips
         wanted = {"bce_loss": cfg.run.bce_loss_weight, "infonce_loss": cfg.run.infonce_loss_weight}
         self.weights = {name: weight for name, weight in wanted.items() if weight}
         self.plateau = Plateau()
@@ -72,7 +72,10 @@ class SyncNetTask:
             return {"bce_loss": cosine_bce(vision[:, 0], audio[:, 0], batch["label"]).mean()}
         with torch.autocast(vision.device.type, enabled=False):
             similarity = torch.einsum("bid,bjd->bij", vision.float(), audio.float())
-        terms = {"bce_loss": pair_bce(similarity), "infonce_loss": info_nce(similarity, self.cfg.run.infonce_temperature)}
+        terms = {
+            "bce_loss": pair_bce(similarity),
+            "infonce_loss": info_nce(similarity, self.cfg.run.infonce_temperature),
+        }
         return {name: terms[name].mean() for name in self.weights}
 
     def _embed(self, model: nn.Module, batch: dict) -> tuple[Tensor, Tensor]:
@@ -107,7 +110,7 @@ class SyncNetTask:
         return images.contiguous(memory_format=torch.channels_last)
 
     def name_of(self, number: int) -> str:
-        return self.clips[clip_of(number, len(self.clips), self.cfg.run.seed)].clip.key
+        return self.dataset.clip(number).clip.key
 
     def notice(self, step: int, values: Mapping[str, float]) -> str | None:
         return self.plateau.notice(step, values.get("bce_loss", 0.0))
@@ -115,6 +118,8 @@ class SyncNetTask:
     # ----------------------------------------------------------- validation
 
     def validate(self, weights: Mapping[str, Tensor], step: int, log: TrainLog) -> dict[str, float]:
+        if not self.validation_clips:
+            return {}
         model = copy.deepcopy(self.model)
         model.load_state_dict(weights)
         model.eval().requires_grad_(False)
@@ -126,7 +131,8 @@ class SyncNetTask:
         device = next(model.parameters()).device
         loss = correct = 0.0
         numbers = range(self.cfg.data.num_val_samples)
-        for batch in DataLoader(self.validation_set, batch_size=32, sampler=numbers):
+        pairs = self._dataset(self.validation_clips, VALIDATION_SEED, 1)
+        for batch in DataLoader(pairs, batch_size=32, sampler=numbers):
             label = batch["label"].to(device)
             images = self.pictures(batch["frames"].to(device).flatten(0, 1))
             vision, audio = model(images, batch["mel"].to(device).flatten(0, 1))
@@ -138,8 +144,6 @@ class SyncNetTask:
     def offset_accuracy(self, model: nn.Module) -> dict[str, float]:
         """The share of `data.num_val_clips` clips, which are in sync, whose offset is found exactly or within a frame."""
         clips = self.validation_clips[: self.cfg.data.num_val_clips]
-        if not clips:
-            return {}
         offsets = [abs(sync_score(*self.embed_clip(model, clip)).offset) for clip in clips]
         return {
             "offset_accuracy": sum(o == 0 for o in offsets) / len(offsets),
@@ -149,13 +153,13 @@ class SyncNetTask:
     def embed_clip(self, model: nn.Module, clip: TrainingClip) -> tuple[Tensor, Tensor]:
         """Unit vectors (n, d) of pictures and sound of all windows of a clip."""
         data = self.cfg.data
-        mel = clip.load_mel()
+        mel = np.load(clip.mel, mmap_mode="r")
         last = min(clip.n_frames - data.num_frames, frames_covered(mel.shape[1], data.num_frames))
         frames = read_frames(clip, range(last + data.num_frames), data.resolution)
         if data.lower_half and self.vae is None:
             frames = lower_half(frames)
-        mels = torch.stack([mel_window(mel, start, data.num_frames) for start in range(last + 1)])
-        return embed_windows(model, frames, mels, torch.arange(last + 1), self.pictures)
+        mels = np.stack([mel_window(mel, start, data.num_frames) for start in range(last + 1)])
+        return embed_windows(model, frames, torch.from_numpy(mels), torch.arange(last + 1), self.pictures)
 
 
 class Plateau:

@@ -12,8 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentsync.data.draws import clip_of, torch_generator
-from latentsync.data.prepare import TrainingClip
+from latentsync.data.clips import TrainingClip
+from latentsync.data.draws import torch_generator
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion import latents as lat
 from latentsync.diffusion.sampler import estimate_x0
@@ -90,7 +90,7 @@ class UNetTask:
         """
         self.cfg, self.model, self.vae, self.scheduler = cfg, model, vae, scheduler
         self.mask = mask.to(vae.device)
-        self.clips, self.validation_clips = clips, validation_clips
+        self.validation_clips = validation_clips
         self.supervision = supervision or Supervision()
         self.make_video = make_video
         self.dataset = self._dataset(clips, cfg.run.seed)
@@ -165,7 +165,7 @@ class UNetTask:
             return torch.cat([lat.decode(self.vae, part) for part in flat.split(self.cfg.data.num_frames)]).float()
 
     def name_of(self, number: int) -> str:
-        return self.clips[clip_of(number, len(self.clips), self.cfg.run.seed)].clip.key
+        return self.dataset.clip(number).clip.key
 
     def notice(self, step: int, values: Mapping[str, float]) -> str | None:
         return None

@@ -112,4 +112,6 @@ def shown(path: Path) -> np.ndarray:
     info = probe(path)
     width = round(info.width * _SHOWN_HEIGHT / info.height)
     with closing(decode_frames(info, info.rate)) as frames:
-        return np.stack([cv2.resize(f, (width, _SHOWN_HEIGHT), interpolation=cv2.INTER_AREA) for f in islice(frames, _SHOWN_FRAMES)])
+        return np.stack(
+            [cv2.resize(f, (width, _SHOWN_HEIGHT), interpolation=cv2.INTER_AREA) for f in islice(frames, _SHOWN_FRAMES)]
+        )
