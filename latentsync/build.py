@@ -5,12 +5,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import psutil
 import torch
+import torchvision
 from diffusers import AutoencoderKL, DDIMScheduler
+from torch import nn
 
 from latentsync import REPO_ROOT
 from latentsync.checkpoint import (
@@ -28,15 +31,23 @@ from latentsync.config import load_config, model_config, resolve_path, whisper_p
 from latentsync.errors import CheckpointError, ConfigError
 from latentsync.face.detect import FaceDetector, MediaPipeDetector
 from latentsync.face.insightface import InsightFaceDetector
+from latentsync.losses.terms import LowerHalfLPIPS
+from latentsync.losses.videomae import TemporalLoss, VideoMAE
+from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.schema import UNetConfig
+from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.whisper.audio2feature import ABUTTING, OVERLAPPING, Audio2Feature
 
 SCHEDULER_CONFIG = REPO_ROOT / "configs/scheduler_config.json"
 UNET_CONFIGS = REPO_ROOT / "configs/unet"
+SYNCNET_CONFIGS = REPO_ROOT / "configs/syncnet"
 OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
+AUXILIARY = REPO_ROOT / "checkpoints/auxiliary"
+VGG_FILE = "vgg16-397923af.pth"
+VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"
+HUB = "https://huggingface.co/ByteDance/LatentSync-1.5"
 DETECTORS = {"mediapipe": MediaPipeDetector, "insightface": InsightFaceDetector}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -143,6 +154,84 @@ def build_vae(folder: Path, *, device: torch.device | str = "cpu", dtype=torch.f
         vae = AutoencoderKL.from_config(config)
     load_module(vae, load_state(folder), rename=VAE_OLD_KEYS, dtype=dtype, device=device)
     return vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def training_weights(path: Path, source: str, switch: str) -> Checkpoint:
+    """A weight file that only one training loss needs.
+
+    Without it, CheckpointError says where it comes from and which key does without that loss.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; fetch it by setup_env.sh --train or from {source}, or train without it by {switch}"
+        )
+    return load_state(path)
+
+
+@cache
+def known_syncnets() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Key and shape tables of the SyncNets we ship, as `known_structures` has those of the U-Nets."""
+    tables = {}
+    for path in sorted(SYNCNET_CONFIGS.glob("*.yaml")):
+        with torch.device("meta"):
+            syncnet = StableSyncNet(**model_config(load_config(SyncNetConfig, path)))
+        tables[f"configs/syncnet/{path.name}"] = state_shapes(syncnet)
+    return tables
+
+
+def build_syncnet(
+    cfg: SyncNetConfig,
+    path: str | Path | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    gradient_checkpointing: bool = False,
+) -> StableSyncNet:
+    """A SyncNet with weights, by default those of `ckpt.inference_ckpt_path`; frozen, in evaluation mode."""
+    if not (path or cfg.ckpt.inference_ckpt_path):
+        raise CheckpointError(
+            "ckpt.inference_ckpt_path of the SyncNet configuration is empty, expected its weights; name a file, "
+            "or train without it by run.use_syncnet=false"
+        )
+    path = Path(path) if path else resolve_path(cfg.ckpt.inference_ckpt_path)
+    checkpoint = training_weights(path, f"{HUB} (stable_syncnet.pt)", "run.use_syncnet=false")
+    with torch.device("meta"):
+        syncnet = StableSyncNet(**model_config(cfg), gradient_checkpointing=gradient_checkpointing)
+    load_module(syncnet, checkpoint, candidates=known_syncnets, dtype=dtype, device=device)
+    return syncnet.eval().requires_grad_(False)
+
+
+def vgg_file() -> Path:
+    """Where torch keeps its downloads of VGG16, else where the installer puts it."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
+    return cached if cached.is_file() else AUXILIARY / VGG_FILE
+
+
+def build_lpips(path: str | Path = "", device: torch.device | str = "cpu") -> LowerHalfLPIPS:
+    """The perceptual loss; `path` is `ckpt.vgg_path`, empty for the usual places."""
+    path = resolve_path(path) if path else vgg_file()
+    checkpoint = training_weights(path, VGG_URL, "run.perceptual_loss_weight=0")
+    with torch.device("meta"):
+        vgg = torchvision.models.vgg16()
+    vgg.classifier = nn.Identity()  # most of the file, and of no use here
+    features = {key: value for key, value in checkpoint.state.items() if key.startswith("features.")}
+    load_module(vgg, replace(checkpoint, state=features))
+    return LowerHalfLPIPS(vgg.state_dict()).to(device)
+
+
+def build_temporal_loss(
+    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> TemporalLoss:
+    """The temporal loss; `path` is `ckpt.trepa_path`, a VideoMAE V2 of any size."""
+    path = resolve_path(path)
+    checkpoint = training_weights(path, f"{HUB} (auxiliary/{path.name})", "run.trepa_loss_weight=0")
+    try:
+        with torch.device("meta"):
+            network = VideoMAE.from_shapes(state_shapes(checkpoint.state))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}; choose the file ckpt.trepa_path names by default") from error
+    load_module(network, checkpoint, dtype=dtype, device=device)
+    return TemporalLoss(network)
 
 
 def beside(unet_path: Path, name: str, fallback: Path) -> Path:

@@ -25,8 +25,8 @@ Candidates = Mapping[str, Shapes] | Callable[[], Mapping[str, Shapes]]  # by con
 
 logger = logging.getLogger(__name__)
 
-#: Keys under which released files keep their weights: ours and SyncNet's, then OpenAI's.
-WRAPPERS = ("state_dict", "model_state_dict")
+#: Keys under which released files keep their weights: ours and SyncNet's, OpenAI's, then VideoMAE's two.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 FOLDER_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # diffusers' VAE folder
 
 #: What torch's readers raise on damaged bytes, besides UnpicklingError.
@@ -76,18 +76,19 @@ class Checkpoint:
 def load_state(path: str | Path) -> Checkpoint:
     """Read a torch or safetensors file, or a folder with diffusers' VAE, never running code in it.
 
-    Takes `{"state_dict", "global_step"}`, OpenAI's `{"dims", "model_state_dict"}` and plain state dicts.
+    Takes `{"state_dict", "global_step"}`, OpenAI's `{"dims", "model_state_dict"}`, VideoMAE's `{"model"}` or
+    `{"module"}`, and plain state dicts.
     Raises CheckpointError for a file that is missing, damaged, or anything else.
     """
     path = _weight_file(Path(path))
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     extra: dict[str, Any] = {}
     if isinstance(content, dict):
-        wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), dict)), None)
+        wrapper = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
         if wrapper is not None:
             extra = {key: value for key, value in content.items() if key != wrapper}
             content = content[wrapper]
-    if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
+    if not (content and _is_state(content)):
         raise CheckpointError(
             f"{path}: expected named tensors, alone or under {' or '.join(WRAPPERS)}, found "
             f"{_describe(content)}; choose a weight file"
@@ -151,6 +152,11 @@ def _read_torch(path: Path) -> object:
         raise CheckpointError(
             f"{path}: expected a complete torch file ({_first_sentence(error)}); download it again"
         ) from error
+
+
+def _is_state(content: object) -> bool:
+    """Whether it is a dict of nothing but tensors; an empty one is."""
+    return isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _describe(content: object) -> str:

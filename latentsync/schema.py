@@ -236,6 +236,8 @@ class UNetCkpt:
     inference_ckpt_path: str = ""
     vae_path: str = "checkpoints/vae"
     whisper_path: str = ""  # empty: chosen by model.cross_attention_dim
+    vgg_path: str = ""  # of the perceptual loss; empty: torch's cache, else checkpoints/auxiliary
+    trepa_path: str = "checkpoints/auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth"  # of the temporal loss
 
     def __post_init__(self) -> None:
         _require_at_least(1, "ckpt", self, "save_ckpt_steps")

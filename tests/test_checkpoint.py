@@ -90,9 +90,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
         (lambda s: {"state_dict": s, "global_step": 42}, 42, {}),
         (lambda s: {"state_dict": s, "train_loss_list": [0.5]}, 0, {"train_loss_list": [0.5]}),
         (lambda s: {"dims": {"n_mels": 80}, "model_state_dict": s}, 0, {"dims": {"n_mels": 80}}),
+        (lambda s: {"model": s}, 0, {}),
+        (lambda s: {"module": s, "epoch": 3}, 0, {"epoch": 3}),
+        (lambda s: {"model": {"depth": 40}, "module": s}, 0, {"model": {"depth": 40}}),
         (lambda s: s, 0, {}),
     ],
-    ids=["ours", "SyncNet", "Whisper", "plain"],
+    ids=["ours", "SyncNet", "Whisper", "VideoMAE", "its other name", "beside a configuration", "plain"],
 )
 def test_torch_files(tmp_path, state, content, step, extra, zipped):
     torch.save(content(state), tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)

@@ -131,11 +131,11 @@ class SyncLoss(FrozenLoss):
         """Frames (b, f, 3, h, w) in about [-1, 1], or latents (b, f, 4, h, w), and their sound's mel windows
         (b, 1, 80, columns) in [-4, 4] -> the mean over clips, a float32 scalar.
         """
-        b, dtype = len(frames), next(self.syncnet.parameters()).dtype
+        dtype = next(self.syncnet.parameters()).dtype
         with no_autocast(frames.device):
             x = rearrange(frames.float(), "b f c h w -> b (f c) h w")
             if self.size not in (None, x.shape[-2:]):
                 x = F.interpolate(x, self.size, mode="bicubic", antialias=False)
             x = lower_half(x) if self.lower_half else x
             vision, audio = self.syncnet(x.to(dtype), mel.to(dtype))
-        return cosine_bce(vision, audio, torch.ones(b, device=vision.device)).mean()
+        return cosine_bce(vision, audio, torch.ones(len(frames), device=vision.device)).mean()

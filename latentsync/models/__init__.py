@@ -1,1 +1,1 @@
-"""The denoising U-Net and its parts: tensors in, tensors out."""
+"""The denoising U-Net, the SyncNets and their parts: tensors in, tensors out."""
