@@ -42,7 +42,9 @@ def load_config(schema: type[T], path: str | Path, overrides: Sequence[str] = ()
     layers = _file_layers(schema, Path(path), ())
     for text in overrides:
         require(text.count("=") > 0, f"override {text!r} sets no value; write section.key=value")
-        layers.append((f"override {text!r}", OmegaConf.to_container(OmegaConf.from_dotlist([text]))))
+        key, _, value = text.partition("=")
+        value = value or '""'  # nothing is an empty text, as in a file
+        layers.append((f"override {text!r}", OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={value}"]))))
     return _build(schema, layers, str(path))
 
 

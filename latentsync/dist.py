@@ -16,7 +16,7 @@ _PATIENCE = timedelta(hours=12)
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the group that torchrun started (NCCL on GPUs, gloo elsewhere); without torchrun there is nothing to join."""
+    """Join the group that torchrun started (NCCL on GPUs, gloo elsewhere); without torchrun there is none."""
     if "RANK" not in os.environ:
         yield
         return

@@ -46,7 +46,7 @@ def run(cfg: SyncNetConfig, *, run_dir: Path | None = None, device: str = "auto"
         folder = open_run(cfg, run_dir)
         needs = syncnet_dataset.needs(cfg.data.num_frames, cfg.data.windows_per_clip, cfg.data.min_negative_distance)
         clips, held_out = prepared_clips(cfg, folder, needs, cache=cache_folder() / "training")
-        model.to(place, memory_format=torch.channels_last)
+        model.to(place)
         task = SyncNetTask(cfg, model, clips, held_out, vae=vae)
         plan = plan_of(cfg, len(clips), precision_of(cfg, fastest))
         train(task, plan, folder, place, first_step=first_step)

@@ -23,7 +23,7 @@ from latentsync.build import (
 from latentsync.checkpoint import initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.data import unet_dataset
-from latentsync.errors import LatentSyncError
+from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
 from latentsync.models.unet import UNet3DConditionModel
@@ -48,6 +48,11 @@ def make_model(cfg: UNetConfig) -> tuple[UNet3DConditionModel, int]:
         initialise_from(model, checkpoint)
         step = checkpoint.step
     freeze(model, cfg)
+    if not (cfg.ckpt.resume_ckpt_path or model.conv_out.weight.requires_grad):
+        raise ConfigError(
+            "ckpt.resume_ckpt_path is empty, and run.trainable_modules leaves conv_out at zero, where nothing learns; "
+            "name weights to start from, or train everything by run.trainable_modules=[.]"
+        )
     if cfg.run.enable_gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model, step

@@ -391,7 +391,7 @@ def test_malformed_file(tmp_path, text, words):
         ("data.num_frames=25", "data.num_frames is 25; use at most 24"),
         ("data.audio_sample_rate=44100", "data.audio_sample_rate has 44100; use 16000"),
         ("data.audio_feat_length=[2]", "data.audio_feat_length is [2]; use two"),
-        ("data.syncnet_config_path=", "data.syncnet_config_path must be str"),
+        ("data.syncnet_config_path=", "data.syncnet_config_path is empty; name"),
         ("data.syncnet_config_path=''", "data.syncnet_config_path is empty; name"),
         ("run.trainable_modules=[]", "run.trainable_modules is empty; name"),
         ("run.mixed_noise_alpha=-1", "run.mixed_noise_alpha is -1.0; use 0 or more"),

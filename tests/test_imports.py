@@ -14,7 +14,8 @@ LAYERS = [
     {"types", "errors", "files", "options", ""},
     {"config", "schema", "workers"},
     {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist"},
-    {"data", "losses", "metrics", "pipelines", "synthetic", "train"},
+    {"data", "losses", "metrics", "pipelines", "synthetic"},
+    {"train"},
     {"build"},
 ]
 ALLOWED = {

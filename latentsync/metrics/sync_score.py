@@ -1,7 +1,7 @@
 """How well pictures and sound of a clip agree, and by how much they are apart, as a SyncNet sees it.
 
-After Chung & Zisserman, "Out of time: automated lip sync in the wild" (2016), with StableSyncNet's similarity in [0, 1].
-Clips keep their frames as uint8 until a window is looked at.
+After Chung & Zisserman, "Out of time: automated lip sync in the wild" (2016), with StableSyncNet's similarity, which
+lies in [0, 1]. Clips keep their frames as uint8 until a window is looked at.
 """
 
 from collections.abc import Callable

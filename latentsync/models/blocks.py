@@ -99,7 +99,11 @@ class Upsample(nn.Module):
 
 
 def _run_layer(
-    resnet: ResnetBlock, attention: SpatialTransformer | None, motion: MotionModule | None, x: Tensor, cond: Conditioning
+    resnet: ResnetBlock,
+    attention: SpatialTransformer | None,
+    motion: MotionModule | None,
+    x: Tensor,
+    cond: Conditioning,
 ) -> Tensor:
     x = resnet(x, cond)
     if attention is not None:

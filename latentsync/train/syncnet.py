@@ -106,8 +106,7 @@ class SyncNetTask:
             latents = torch.cat([lat.encode(self.vae, x, n) for x, n in zip(flat.split(64), parts, strict=True)])
             pixels = latents.float().unflatten(0, windows.shape[:2])
             pixels = lower_half(pixels) if self.cfg.data.lower_half else pixels
-        images = rearrange(pixels, "n f c h w -> n (f c) h w")
-        return images.contiguous(memory_format=torch.channels_last)
+        return rearrange(pixels, "n f c h w -> n (f c) h w")
 
     def name_of(self, number: int) -> str:
         return self.dataset.clip(number).clip.key
