@@ -3,6 +3,7 @@
 python -m scripts.benchmark unet --config configs/unet/stage2.yaml --dtype bf16
 python -m scripts.benchmark pipeline VIDEO AUDIO --preset veryfast
 python -m scripts.benchmark heads --resolution 512
+python -m scripts.benchmark train --config configs/unet/stage2.yaml --resolution 64 --steps 2
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -27,9 +29,10 @@ from latentsync.synthetic.canvas import Canvas
 from latentsync.synthetic.head import TalkingHead
 from latentsync.synthetic.pose import Pose
 from latentsync.types import SyncedFace
+from scripts.benchmark_training import DEFAULT_CONFIG, TOKENS, benchmark_train, wait
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, seeded_weights, show, summary
+from scripts.make_seeded_checkpoints import seeded_network
 
-TOKENS = 50  # audio tokens of a frame with Whisper tiny
 PEOPLE = 24  # of the heads
 
 
@@ -74,30 +77,13 @@ def benchmark_pipeline(args: argparse.Namespace) -> dict:
     }
 
 
-def random_unet(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> UNet3DConditionModel:
-    """A network of the configured size with random weights; at most one copy of them is held."""
-    with torch.device("meta"):
-        unet = UNet3DConditionModel(**model_config(cfg)).to(dtype)
-    unet.to_empty(device=device)
-    for parameter in unet.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    for name, buffer in unet.named_buffers():
-        if name.endswith("pos_encoder.pe"):
-            buffer.zero_()
-    return unet.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 @torch.inference_mode()
 def benchmark_unet(args: argparse.Namespace) -> dict:
     """Seconds of one forward pass (fastest of `--repeats` after a warm-up) and peak memory."""
-    cfg, device = load_config(UNetConfig, args.config or "configs/unet/stage2.yaml"), choose_device(args.device)
+    cfg, device = load_config(UNetConfig, args.config or DEFAULT_CONFIG), choose_device(args.device)
     dtype = DTYPES.get(args.dtype, torch.float32)
-    unet = random_unet(cfg, device, dtype)
+    unet = seeded_network(lambda: UNet3DConditionModel(**model_config(cfg)), device=device, dtype=dtype)
+    unet.eval().requires_grad_(False)
     side, frames = cfg.data.resolution // 8, cfg.data.num_frames
     sample = torch.randn(args.windows, cfg.model.in_channels, frames, side, side, device=device, dtype=dtype)
     audio = torch.randn(args.windows, frames, TOKENS, cfg.model.cross_attention_dim, device=device, dtype=dtype)
@@ -146,27 +132,41 @@ def benchmark_heads(args: argparse.Namespace) -> dict:
     }
 
 
-def main() -> int:
+PARTS = {"unet": benchmark_unet, "pipeline": benchmark_pipeline, "heads": benchmark_heads, "train": benchmark_train}
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["unet", "pipeline", "heads"])
+    parser.add_argument("what", choices=list(PARTS))
     parser.add_argument("video", nargs="?", default=DEMO_VIDEO)
     parser.add_argument("audio", nargs="?", default=DEMO_AUDIO)
-    parser.add_argument("--config", help="default: stage2 (unet), the weights' own (pipeline)")
+    parser.add_argument(
+        "--config", help="train: of a U-Net or a SyncNet; default: stage2 (unet, train), the weights' own (pipeline)"
+    )
     parser.add_argument("--weights", help="pipeline: a U-Net file; without it the networks are left out")
     parser.add_argument(
-        "--resolution", type=int, help="pipeline: of the faces, instead of the configuration's; heads: of the frames"
+        "--resolution",
+        type=positive,
+        help="pipeline, train: of the faces, instead of the configuration's; heads: of the frames",
     )
     parser.add_argument("--preset", help="pipeline: of the encoder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--windows", type=int, default=1, help="clips in one call")
     parser.add_argument("--repeats", type=int, default=3, help="unet: timed passes")
+    parser.add_argument("--steps", type=positive, default=3, help="train: optimiser steps, the first one timed apart")
+    parser.add_argument("--batch", type=positive, help="train: samples of a batch, instead of the configuration's")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     share_one_heap()
     try:
-        parts = {"unet": benchmark_unet, "pipeline": benchmark_pipeline, "heads": benchmark_heads}
-        content = parts[args.what](args)
+        content = PARTS[args.what](args)
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

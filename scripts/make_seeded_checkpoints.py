@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL
@@ -27,6 +27,8 @@ from latentsync.config import UNetConfig, load_config, model_config, save_config
 from latentsync.files import atomic_path
 from latentsync.models.attention import PositionalEncoding
 from latentsync.models.unet import UNet3DConditionModel
+
+N = TypeVar("N", bound=nn.Module)
 
 VERSION = 2  # raise it when the weights or files change, so that older sets are made anew
 MARKER = "seeded.json"  # in an intact set: its version, size and seed
@@ -63,12 +65,31 @@ def fixed_table(key: str, shape: torch.Size) -> Tensor | None:
     return None
 
 
+def seeded_value(key: str, shape: torch.Size, seed: int) -> Tensor:
+    table = fixed_table(key, shape)
+    return seeded_tensor(key, shape, seed) if table is None else table
+
+
 def seeded_state(shapes: Mapping[str, torch.Size], seed: int) -> dict[str, Tensor]:
-    state = {}
-    for key, shape in shapes.items():
-        table = fixed_table(key, shape)
-        state[key] = seeded_tensor(key, shape, seed) if table is None else table
-    return state
+    return {key: seeded_value(key, shape, seed) for key, shape in shapes.items()}
+
+
+@torch.no_grad()
+def seeded_network(
+    build: Callable[[], N], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+) -> N:
+    """The network that `build` makes, with the weights a seeded file would give it, none of them zero.
+
+    Beside one copy of them, in `dtype`, only a single float32 tensor is held.
+    """
+    with torch.device("meta"):
+        network = nn.Module.to(build(), dtype)  # diffusers' own method has something to say
+    # What `build` put into buffers is lost: each must be known.
+    assert all(fixed_table(key, buffer.shape) is not None for key, buffer in network.named_buffers())
+    network.to_empty(device=device)
+    for key, tensor in network.state_dict().items():
+        tensor.copy_(seeded_value(key, tensor.shape, seed))
+    return network
 
 
 def shapes_of(build: Callable[[], nn.Module]) -> dict[str, torch.Size]:
@@ -95,16 +116,21 @@ def write_whisper(path: Path, dims: ModelDimensions, seed: int) -> None:
         torch.save({"dims": asdict(dims), "model_state_dict": state}, file)
 
 
-def write_vae(folder: Path, levels: Mapping[str, Any], seed: int) -> None:
+def new_vae(levels: Mapping[str, Any]) -> AutoencoderKL:
+    """A VAE of one of `VAE_LEVELS`."""
     n_levels = len(levels["block_out_channels"])
+    return AutoencoderKL(
+        **levels,
+        down_block_types=("DownEncoderBlock2D",) * n_levels,
+        up_block_types=("UpDecoderBlock2D",) * n_levels,
+        latent_channels=4,
+        sample_size=256,
+    )
+
+
+def write_vae(folder: Path, levels: Mapping[str, Any], seed: int) -> None:
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            **levels,
-            down_block_types=("DownEncoderBlock2D",) * n_levels,
-            up_block_types=("UpDecoderBlock2D",) * n_levels,
-            latent_channels=4,
-            sample_size=256,
-        )
+        vae = new_vae(levels)
     vae.save_config(folder)
     state = seeded_state({key: tensor.shape for key, tensor in vae.state_dict().items()}, seed)
     with atomic_path(folder / FOLDER_NAMES[0]) as temporary:  # which, unlike save_file, heeds the umask

@@ -5,9 +5,13 @@ python -m scripts.train_unet --unet_config_path configs/unet/stage1.yaml data.tr
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
+from torch import nn
 
 from latentsync import REPO_ROOT, dist
 from latentsync.build import (
@@ -23,9 +27,11 @@ from latentsync.build import (
 from latentsync.checkpoint import initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.data import unet_dataset
+from latentsync.data.clips import TrainingClip
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
+from latentsync.models.syncnet import SyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.loop import train
@@ -53,26 +59,60 @@ def make_model(cfg: UNetConfig) -> tuple[UNet3DConditionModel, int]:
             "ckpt.resume_ckpt_path is empty, and run.trainable_modules leaves conv_out at zero, where nothing learns; "
             "name weights to start from, or train everything by run.trainable_modules=[.]"
         )
-    if cfg.run.enable_gradient_checkpointing:
-        model.enable_gradient_checkpointing()
     return model, step
 
 
-def make_supervision(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) -> Supervision:
-    """The networks of the losses that are on. Raises CheckpointError where one's weights are missing."""
+def make_supervision(
+    cfg: UNetConfig,
+    *,
+    syncnet: Callable[..., SyncNet],
+    perceptual: Callable[[], nn.Module],
+    temporal: Callable[[], nn.Module],
+) -> Supervision:
+    """The losses in pixel space that are on.
+
+    The arguments make the networks, and are called for those losses only; `syncnet` is given its configuration and
+    the keyword `gradient_checkpointing`.
+    """
     run, sync = cfg.run, None
     if run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer:
         syncnet_cfg = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
         sync = SyncLoss(
-            build_syncnet(syncnet_cfg, device=device, dtype=dtype),
+            syncnet(syncnet_cfg, gradient_checkpointing=run.enable_gradient_checkpointing),
             resolution=syncnet_cfg.data.resolution,
             lower_half=syncnet_cfg.data.lower_half,
         )
     pixels = run.pixel_space_supervise
     return Supervision(
-        perceptual=build_lpips(cfg.ckpt.vgg_path, device) if pixels and run.perceptual_loss_weight else None,
-        temporal=build_temporal_loss(cfg.ckpt.trepa_path, device, dtype) if pixels and run.trepa_loss_weight else None,
+        perceptual=perceptual() if pixels and run.perceptual_loss_weight else None,
+        temporal=temporal() if pixels and run.trepa_loss_weight else None,
         sync=sync,
+    )
+
+
+def make_task(
+    cfg: UNetConfig,
+    model: UNet3DConditionModel,
+    vae: AutoencoderKL,
+    supervision: Supervision,
+    clips: Sequence[TrainingClip],
+    held_out: Sequence[TrainingClip] = (),
+    make_video: ValidationVideo | None = None,
+) -> UNetTask:
+    """The task of ready networks, which from here on trade time for memory where the configuration says so."""
+    if cfg.run.enable_gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+        vae.enable_gradient_checkpointing()
+    return UNetTask(
+        cfg,
+        model,
+        vae,
+        build_scheduler(),
+        fixed_mask(cfg.data.resolution, cfg.data.mask_image_path),
+        clips,
+        held_out,
+        supervision=supervision,
+        make_video=make_video,
     )
 
 
@@ -85,26 +125,21 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         frozen_dtype = precision or torch.float32
         audio_encoder = Audio2Feature(whisper_path(cfg), place, audio_feat_length=cfg.data.audio_feat_length)
         vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=frozen_dtype)
-        supervision = make_supervision(cfg, place, frozen_dtype)
+        supervision = make_supervision(
+            cfg,
+            syncnet=partial(build_syncnet, device=place, dtype=frozen_dtype),
+            perceptual=partial(build_lpips, cfg.ckpt.vgg_path, place),
+            temporal=partial(build_temporal_loss, cfg.ckpt.trepa_path, place, frozen_dtype),
+        )
         model, first_step = make_model(cfg)
         model.to(place)
         folder = open_run(cfg, run_dir)
         needs = unet_dataset.needs(cfg.data.num_frames)
         cache = cache_folder() / "training"
         clips, held_out = prepared_clips(cfg, folder, needs, cache=cache, audio=audio_encoder)
-        scheduler = build_scheduler()
-        parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": scheduler}
-        task = UNetTask(
-            cfg,
-            model,
-            vae,
-            scheduler,
-            fixed_mask(cfg.data.resolution, cfg.data.mask_image_path),
-            clips,
-            held_out,
-            supervision=supervision,
-            make_video=ValidationVideo(cfg, parts, dtype=fastest) if cfg.data.val_video_path else None,
-        )
+        parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}
+        make_video = ValidationVideo(cfg, parts, dtype=fastest) if cfg.data.val_video_path else None
+        task = make_task(cfg, model, vae, supervision, clips, held_out, make_video)
         train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=first_step)
     return folder
 
