@@ -141,7 +141,7 @@ class SyncNetTask:
         return {"bce_loss": loss / len(numbers), "accuracy": correct / len(numbers)}
 
     def offset_accuracy(self, model: nn.Module) -> dict[str, float]:
-        """The share of `data.num_val_clips` clips, which are in sync, whose offset is found exactly or within a frame."""
+        """The share of `data.num_val_clips` clips, all in sync, whose offset is found exactly, and within a frame."""
         clips = self.validation_clips[: self.cfg.data.num_val_clips]
         offsets = [abs(sync_score(*self.embed_clip(model, clip)).offset) for clip in clips]
         return {
