@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
-from latentsync.data.mel import mel_spectrogram, mel_window
+from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
 from latentsync.metrics.sync_score import Pictures, embed_windows, sync_score
@@ -95,13 +95,11 @@ class ValidationVideo:
             return {}
         with temporary_folder(None) as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        starts = torch.arange(len(faces) - self.judge.num_frames + 1)
-        windows = [mel_window(mel, s, self.judge.num_frames) for s in starts.tolist()]
-        width = windows[0].shape[-1]
-        whole = [window for window in windows if window.shape[-1] == width]  # the sound may end first
-        frames = torch.stack(faces[: len(whole) + self.judge.num_frames - 1])
+        length = self.judge.num_frames
+        n = min(len(faces) - length, frames_covered(mel.shape[1], length)) + 1
+        mels = torch.from_numpy(np.stack([mel_window(mel, start, length) for start in range(n)]))
         vision, audio = embed_windows(
-            self.judge.network, frames, torch.stack(whole), starts[: len(whole)], self.judge.pictures
+            self.judge.network, torch.stack(faces[: n + length - 1]), mels, self.judge.pictures
         )
         score = sync_score(vision, audio)
         return {"sync_offset": score.offset, "sync_confidence": score.confidence}
