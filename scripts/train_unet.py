@@ -31,7 +31,7 @@ from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.loop import train
 from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
 from latentsync.train.unet import Supervision, UNetTask, freeze
-from latentsync.train.video import ValidationVideo
+from latentsync.train.video import SyncJudge, ValidationVideo
 from latentsync.whisper.audio2feature import Audio2Feature
 from scripts.parser import training_parser
 
@@ -63,10 +63,17 @@ def make_supervision(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) 
     run, sync = cfg.run, None
     if run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer:
         syncnet_cfg = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
+        if syncnet_cfg.data.latent_space == run.pixel_space_supervise:
+            raise ConfigError(
+                f"{cfg.data.syncnet_config_path}: data.latent_space is {syncnet_cfg.data.latent_space}, so "
+                f"run.pixel_space_supervise has to be {not syncnet_cfg.data.latent_space}; change one of them, or set "
+                "run.use_syncnet to false"
+            )
         sync = SyncLoss(
-            build_syncnet(syncnet_cfg, device=device, dtype=dtype),
+            build_syncnet(syncnet_cfg, device=device, dtype=dtype, gradient_checkpointing=True),
             resolution=syncnet_cfg.data.resolution,
             lower_half=syncnet_cfg.data.lower_half,
+            latent_space=syncnet_cfg.data.latent_space,
         )
     pixels = run.pixel_space_supervise
     return Supervision(
@@ -74,6 +81,16 @@ def make_supervision(cfg: UNetConfig, device: torch.device, dtype: torch.dtype) 
         temporal=build_temporal_loss(cfg.ckpt.trepa_path, device, dtype) if pixels and run.trepa_loss_weight else None,
         sync=sync,
     )
+
+
+def make_judge(cfg: UNetConfig, supervision: Supervision) -> SyncJudge | None:
+    """The supervising SyncNet, to measure validation videos; one that looks at latents cannot."""
+    if supervision.sync is None:
+        return None
+    data = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path)).data
+    if data.latent_space:
+        return None
+    return SyncJudge(supervision.sync.syncnet, data.num_frames, data.resolution, data.lower_half)
 
 
 def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -> Path:
@@ -85,6 +102,8 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         frozen_dtype = precision or torch.float32
         audio_encoder = Audio2Feature(whisper_path(cfg), place, audio_feat_length=cfg.data.audio_feat_length)
         vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=frozen_dtype)
+        if cfg.run.pixel_space_supervise:
+            vae.enable_gradient_checkpointing()
         supervision = make_supervision(cfg, place, frozen_dtype)
         model, first_step = make_model(cfg)
         model.to(place)
@@ -93,6 +112,7 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         cache = cache_folder() / "training"
         clips, held_out = prepared_clips(cfg, folder, needs, cache=cache, audio=audio_encoder)
         scheduler = build_scheduler()
+        judge = make_judge(cfg, supervision)
         parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": scheduler}
         task = UNetTask(
             cfg,
@@ -103,7 +123,7 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
             clips,
             held_out,
             supervision=supervision,
-            make_video=ValidationVideo(cfg, parts, dtype=fastest) if cfg.data.val_video_path else None,
+            make_video=ValidationVideo(cfg, parts, dtype=fastest, judge=judge) if cfg.data.val_video_path else None,
         )
         train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=first_step)
     return folder

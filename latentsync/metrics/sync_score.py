@@ -35,13 +35,13 @@ def embed_windows(
         frames: (n + f - 1, 3, h, w) uint8; they become numbers only when a window is looked at.
         mels: (n, 1, 80, w) float32, the sound of the window that starts at each frame.
     """
-    device = next(syncnet.parameters()).device
+    weight = next(syncnet.parameters())
     length = len(frames) - len(mels) + 1
     vision, audio = [], []
     for starts in torch.arange(len(mels)).split(batch):
         windows = torch.stack([frames[s : s + length] for s in starts.tolist()])
-        vision.append(syncnet.encode_visual(pictures(windows.to(device))).float())
-        audio.append(syncnet.encode_audio(mels[starts].to(device)).float())
+        vision.append(syncnet.encode_visual(pictures(windows.to(weight.device)).to(weight.dtype)).float())
+        audio.append(syncnet.encode_audio(mels[starts].to(weight)).float())
     return torch.cat(vision), torch.cat(audio)
 
 

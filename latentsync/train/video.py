@@ -11,13 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
 from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
+from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
+from latentsync.losses.terms import lower_half
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
-from latentsync.metrics.sync_score import Pictures, embed_windows, sync_score
+from latentsync.metrics.sync_score import embed_windows, sync_score
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.job import temporary_folder
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -31,12 +34,17 @@ _SHOWN_FRAMES, _SHOWN_HEIGHT = 75, 192  # of the animation for people
 
 @dataclass(frozen=True)
 class SyncJudge:
-    """A SyncNet that measures what was generated."""
+    """A SyncNet that measures what was generated. It may be the one that supervises: then it is no neutral judge."""
 
     network: torch.nn.Module
-    pictures: Pictures
     num_frames: int
     resolution: int
+    lower_half: bool
+
+    def pictures(self, windows: Tensor) -> Tensor:
+        """(n, f, 3, h, w) uint8 -> (n, f 3, h, w) in [-1, 1]."""
+        pixels = lat.to_pixel_values(windows)
+        return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
 
 
 class Listening(LipsyncPipeline):
@@ -48,8 +56,8 @@ class Listening(LipsyncPipeline):
     def sync_windows(self, *args, **kwargs) -> list[SyncedFace]:
         synced = super().sync_windows(*args, **kwargs)
         for face in synced:
-            small = torch.nn.functional.interpolate(face.crop[None], (self.side, self.side), mode="bicubic")[0]
-            self.faces.append(((small + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+            picture = ((face.crop[None] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            self.faces.append(lat.resize_pictures(picture, self.side)[0])
         return synced
 
 
