@@ -115,7 +115,7 @@ def main() -> int:
         with atomic_path(args.json) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")
     if args.plot:
-        draw(args.plot, found, f"Accuracy {100 * found['accuracy']:.2f}%, {n} unseen clips")
+        draw(args.plot, found, f"Accuracy {100 * found['accuracy']:.2f}%, {n} clips")
     return 0
 
 
