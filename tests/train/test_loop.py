@@ -193,9 +193,9 @@ def test_half_precision_skips_steps_until_its_scale_fits_and_goes_on_exactly(tmp
     half = {"precision": torch.float16, "max_steps": 16, "lr_scheduler": "linear"}
     train(Large(), plan(**half), tmp_path / "whole", CPU)
     rows = read_table(tmp_path / "whole/metrics.csv")
-    skipped = [row for row in rows if row["grad_norm"] in ("inf", "nan")]
-    assert 0 < len(skipped) < 10 and skipped == rows[: len(skipped)]
-    assert {row["lr"] for row in skipped} == {rows[0]["lr"]} and rows[-1]["lr"] < rows[0]["lr"]
+    taken = [row["grad_norm"] not in ("inf", "nan") for row in rows]
+    assert not taken[0] and 5 < sum(taken) < 16
+    assert len({row["lr"] for row in rows}) == 1 + sum(taken)  # the first row has the start's
 
     class Failing(Large):
         def notice(self, step, values):
