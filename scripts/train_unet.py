@@ -37,7 +37,7 @@ from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.loop import train
 from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
 from latentsync.train.unet import Supervision, UNetTask, freeze
-from latentsync.train.video import ValidationVideo
+from latentsync.train.video import SyncJudge, ValidationVideo
 from latentsync.whisper.audio2feature import Audio2Feature
 from scripts.parser import training_parser
 
@@ -69,7 +69,7 @@ def make_supervision(
     perceptual: Callable[[], nn.Module],
     temporal: Callable[[], nn.Module],
 ) -> Supervision:
-    """The losses in pixel space that are on.
+    """The losses of estimated frames that are on. Raises ConfigError where the SyncNet looks at something else.
 
     The arguments make the networks, and are called for those losses only; `syncnet` is given its configuration and
     the keyword `gradient_checkpointing`.
@@ -77,10 +77,17 @@ def make_supervision(
     run, sync = cfg.run, None
     if run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer:
         syncnet_cfg = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
+        if syncnet_cfg.data.latent_space == run.pixel_space_supervise:
+            raise ConfigError(
+                f"{cfg.data.syncnet_config_path}: data.latent_space is {syncnet_cfg.data.latent_space}, so "
+                f"run.pixel_space_supervise has to be {not syncnet_cfg.data.latent_space}; change one of them, or set "
+                "run.use_syncnet to false"
+            )
         sync = SyncLoss(
-            syncnet(syncnet_cfg, gradient_checkpointing=run.enable_gradient_checkpointing),
+            syncnet(syncnet_cfg, gradient_checkpointing=True),
             resolution=syncnet_cfg.data.resolution,
             lower_half=syncnet_cfg.data.lower_half,
+            latent_space=syncnet_cfg.data.latent_space,
         )
     pixels = run.pixel_space_supervise
     return Supervision(
@@ -88,6 +95,16 @@ def make_supervision(
         temporal=temporal() if pixels and run.trepa_loss_weight else None,
         sync=sync,
     )
+
+
+def make_judge(cfg: UNetConfig, supervision: Supervision) -> SyncJudge | None:
+    """The supervising SyncNet, to measure validation videos; one that looks at latents cannot."""
+    if supervision.sync is None:
+        return None
+    data = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path)).data
+    if data.latent_space:
+        return None
+    return SyncJudge(supervision.sync.syncnet, data.num_frames, data.resolution, data.lower_half)
 
 
 def make_task(
@@ -99,9 +116,10 @@ def make_task(
     held_out: Sequence[TrainingClip] = (),
     make_video: ValidationVideo | None = None,
 ) -> UNetTask:
-    """The task of ready networks, which from here on trade time for memory where the configuration says so."""
+    """The task of ready networks. Their backward passes compute again what would fill the memory."""
     if cfg.run.enable_gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if cfg.run.pixel_space_supervise:
         vae.enable_gradient_checkpointing()
     return UNetTask(
         cfg,
@@ -137,8 +155,9 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         needs = unet_dataset.needs(cfg.data.num_frames)
         cache = cache_folder() / "training"
         clips, held_out = prepared_clips(cfg, folder, needs, cache=cache, audio=audio_encoder)
+        judge = make_judge(cfg, supervision)
         parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}
-        make_video = ValidationVideo(cfg, parts, dtype=fastest) if cfg.data.val_video_path else None
+        make_video = ValidationVideo(cfg, parts, dtype=fastest, judge=judge) if cfg.data.val_video_path else None
         task = make_task(cfg, model, vae, supervision, clips, held_out, make_video)
         train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=first_step)
     return folder

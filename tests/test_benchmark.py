@@ -78,7 +78,6 @@ def test_unet_steps(measure, dtype, name):
 
 
 def test_gradient_checkpointing_changes_no_number(measure, configs):
-    """Of U-Net, VAE and SyncNet together."""
     kept = measure("unet", "--dtype", "fp32")
     (configs / "plain.yaml").write_text("base: unet.yaml\nrun: {enable_gradient_checkpointing: false}\n")
     plain = measure("plain", "--dtype", "fp32")

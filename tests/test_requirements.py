@@ -17,6 +17,7 @@ PYTHONS = ("3.10", "3.11", "3.12")
 SYSTEMS = ("linux", "windows", "macos")
 OURS = {"eval", "latentsync", "preprocess", "scripts", "tools"}
 DISTRIBUTIONS = {  # import name -> distribution, where they differ
+    "PIL": "pillow",
     "cv2": "opencv-python",
     "huggingface_hub": "huggingface-hub",
     "imageio_ffmpeg": "imageio-ffmpeg",

@@ -1,7 +1,7 @@
 """How well pictures and sound of a clip agree, and by how much they are apart, as a SyncNet sees it.
 
 After Chung & Zisserman, "Out of time: automated lip sync in the wild" (2016), with StableSyncNet's similarity, which
-lies in [0, 1]. Clips keep their frames as uint8 until a window is looked at.
+lies in [0, 1]. A positive offset means that the sound is early, as in their program.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-MAX_SHIFT = 15  # frames
+MAX_OFFSET = 15  # frames, either way
 
 #: Windows of frames (n, f, 3, h, w) uint8 -> what the network's picture side takes.
 Pictures = Callable[[Tensor], Tensor]
@@ -20,43 +20,42 @@ Pictures = Callable[[Tensor], Tensor]
 class SyncScore:
     """Of one clip."""
 
-    shifts: Tensor  # (2 m + 1,) mean similarity, for shifts of -m...m frames
-    offset: int  # frames by which the sound has to be read later to agree best
-    confidence: float  # similarity there, less the median over the shifts
+    by_offset: Tensor  # (2 m + 1,) mean similarity if the sound were early by -m...m frames
+    offset: int  # frames by which the sound is early: where the similarity is greatest
+    confidence: float  # similarity there, less the median over the offsets
 
 
 @torch.inference_mode()
 def embed_windows(
-    syncnet: nn.Module, frames: Tensor, mel: Tensor, starts: Tensor, pictures: Pictures, *, batch: int = 32
+    syncnet: nn.Module, frames: Tensor, mels: Tensor, pictures: Pictures, *, batch: int = 32
 ) -> tuple[Tensor, Tensor]:
-    """Unit vectors (n, d) of the pictures and of the sound of the windows that start at `starts`.
+    """Unit vectors (n, d) of the pictures and of the sound of all windows of a clip.
 
     Args:
-        frames: (t, 3, h, w) uint8.
-        mel: (t, 1, 80, w) float32, the window of sound that belongs to each start.
-        starts: (n,) integers.
+        frames: (n + f - 1, 3, h, w) uint8; they become numbers only when a window is looked at.
+        mels: (n, 1, 80, w) float32, the sound of the window that starts at each frame.
     """
-    device = next(syncnet.parameters()).device
-    length = len(frames) - len(mel) + 1
+    weight = next(syncnet.parameters())
+    length = len(frames) - len(mels) + 1
     vision, audio = [], []
-    for part in starts.split(batch):
-        windows = torch.stack([frames[s : s + length] for s in part.tolist()])
-        vision.append(syncnet.encode_visual(pictures(windows.to(device))).float())
-        audio.append(syncnet.encode_audio(mel[part].to(device)).float())
+    for starts in torch.arange(len(mels)).split(batch):
+        windows = torch.stack([frames[s : s + length] for s in starts.tolist()])
+        vision.append(syncnet.encode_visual(pictures(windows.to(weight.device)).to(weight.dtype)).float())
+        audio.append(syncnet.encode_audio(mels[starts].to(weight)).float())
     return torch.cat(vision), torch.cat(audio)
 
 
-def similarity_by_shift(vision: Tensor, audio: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
-    """Mean similarity (2 m + 1,) of window i of the pictures and window i + shift of the sound, shifts -m...m.
+def similarity_by_offset(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET) -> Tensor:
+    """Mean similarity (2 m + 1,) of window i of the pictures and window i - offset of the sound, offsets -m...m.
 
-    `vision`, `audio`: (n, d) unit vectors of consecutive windows. A shift that no pair of windows has is NaN.
+    `vision`, `audio`: (n, d) unit vectors of consecutive windows. An offset that no pair of windows has is NaN.
     """
     similarity = vision @ audio.T
-    return torch.stack([similarity.diagonal(shift).mean() for shift in range(-max_shift, max_shift + 1)])
+    return torch.stack([similarity.diagonal(-offset).mean() for offset in range(-max_offset, max_offset + 1)])
 
 
-def sync_score(vision: Tensor, audio: Tensor, max_shift: int = MAX_SHIFT) -> SyncScore:
+def sync_score(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET) -> SyncScore:
     """Offset and confidence from the unit vectors (n, d) of all windows of a clip."""
-    shifts = similarity_by_shift(vision, audio, max_shift)
-    best = int(shifts.nan_to_num(-1).argmax())
-    return SyncScore(shifts, best - max_shift, float(shifts[best] - shifts.nanmedian()))
+    by_offset = similarity_by_offset(vision, audio, max_offset)
+    best = int(by_offset.nan_to_num(-1).argmax())
+    return SyncScore(by_offset, best - max_offset, float(by_offset[best] - by_offset.nanmedian()))

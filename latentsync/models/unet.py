@@ -231,8 +231,8 @@ class UNet3DConditionModel(nn.Module):
 
         x = self.conv_in(x)
         if torch.is_grad_enabled() and not x.requires_grad:
-            # torch 2.11 crashes on a CPU in the backward pass of a channels-last group norm whose input needs no gradient:
-            # that of the first layer that trains behind frozen ones.
+            # torch 2.11 crashes on a CPU in the backward pass of a channels-last group norm whose input needs no
+            # gradient: that of the first layer that trains behind frozen ones.
             x.requires_grad_()
         deep = cache.take() if cache is not None else None
         if deep is None:

@@ -15,6 +15,7 @@ from latentsync.data.prepare import PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
 from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.types import Clip
 from latentsync.whisper.audio2feature import Audio2Feature
 
 from .loop import Plan
@@ -96,40 +97,47 @@ def prepared_clips(
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
     """The clips to train on, and those to validate on where the configuration names some.
 
-    What is unusable is listed in unusable_*.csv of the run's folder. Everything made of the clips is kept in the
-    configuration's folders, else in `cache`. The first process does the work; the others find it done.
+    What is unusable is listed in unusable_*.csv of the run's folder. The first process does the work; the others
+    find it done.
     """
     if not dist.is_first():
         dist.wait_for_all()
-    found = [_prepare(cfg, which, folder, needs, cache, audio) for which in ("train", "val")]
+    usable = []
+    for which in ("train", "val"):
+        if which == "val" and not (cfg.data.val_data_dir or cfg.data.val_fileslist):
+            logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
+            usable.append([])
+            continue
+        clips, unusable = prepare_clips(cfg, which, needs, cache=cache, audio=audio)
+        usable.append(clips)
+        if dist.is_first() and unusable:
+            write_unusable(folder / f"unusable_{which}.csv", unusable)
     if dist.is_first():
         dist.wait_for_all()
-    return found[0], found[1]
+    return usable[0], usable[1]
 
 
-def _prepare(
-    cfg: UNetConfig | SyncNetConfig, which: str, folder: Path, needs: Needs, cache: Path, audio: Audio2Feature | None
-) -> list[TrainingClip]:
+def prepare_clips(
+    cfg: UNetConfig | SyncNetConfig, which: str, needs: Needs, *, cache: Path, audio: Audio2Feature | None = None
+) -> tuple[list[TrainingClip], list[tuple[Clip, str]]]:
+    """The usable clips of "train" or "val", and the others with the reason.
+
+    Everything made of them is kept in the folders that the configuration names, else in `cache`.
+    """
     data = cfg.data
     texts = {"folder": getattr(data, f"{which}_data_dir"), "fileslist": getattr(data, f"{which}_fileslist")}
-    if which == "val" and not any(texts.values()):
-        logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
-        return []
+    clips = find_clips(**{name: resolve_path(text) if text else "" for name, text in texts.items()})
     settings = PrepareSettings(
         resolve_path(data.audio_mel_cache_dir or cache),
         needs,
         resolution=data.resolution if data.cache_frames else None,
-        features_dir=resolve_path(data.audio_embeds_cache_dir or cache) if audio else None,
+        features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
-    clips = find_clips(**{name: resolve_path(text) if text else "" for name, text in texts.items()})
     with tqdm(total=len(clips), desc=f"{which} clips", disable=not dist.is_first()) as bar:
 
         def progress(what: str, done: int, total: int) -> None:
             bar.set_description(f"{which} {what}", refresh=False)
-            bar.n = done
-            bar.refresh() if done == total else bar.update(0)
+            bar.update(done - bar.n)
 
         prepared = prepare(clips, settings, audio=audio, progress=progress)
-    if dist.is_first() and prepared.unusable:
-        write_unusable(folder / f"unusable_{which}.csv", prepared.unusable)
-    return prepared.clips
+    return prepared.clips, prepared.unusable

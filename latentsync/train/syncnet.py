@@ -46,9 +46,12 @@ class SyncNetTask:
         *,
         vae: AutoencoderKL | None = None,
     ) -> None:
-        """`vae` encodes the frames of a SyncNet that looks at latents (`data.latent_space`)."""
+        """`vae` encodes the frames of a SyncNet that looks at latents (`data.latent_space`).
+
+        Without `clips` it can only validate.
+        """
         self.cfg, self.model, self.vae = cfg, model, vae
-        self.dataset = self._dataset(clips, cfg.run.seed, cfg.data.windows_per_clip)
+        self.dataset = self._dataset(clips, cfg.run.seed, cfg.data.windows_per_clip) if clips else None
         self.validation_clips = validation_clips
         wanted = {"bce_loss": cfg.run.bce_loss_weight, "infonce_loss": cfg.run.infonce_loss_weight}
         self.weights = {name: weight for name, weight in wanted.items() if weight}
@@ -141,7 +144,7 @@ class SyncNetTask:
         return {"bce_loss": loss / len(numbers), "accuracy": correct / len(numbers)}
 
     def offset_accuracy(self, model: nn.Module) -> dict[str, float]:
-        """The share of `data.num_val_clips` clips, which are in sync, whose offset is found exactly or within a frame."""
+        """The share of `data.num_val_clips` clips, all in sync, whose offset is found exactly, and within a frame."""
         clips = self.validation_clips[: self.cfg.data.num_val_clips]
         offsets = [abs(sync_score(*self.embed_clip(model, clip)).offset) for clip in clips]
         return {
@@ -158,7 +161,7 @@ class SyncNetTask:
         if data.lower_half and self.vae is None:
             frames = lower_half(frames)
         mels = np.stack([mel_window(mel, start, data.num_frames) for start in range(last + 1)])
-        return embed_windows(model, frames, torch.from_numpy(mels), torch.arange(last + 1), self.pictures)
+        return embed_windows(model, frames, torch.from_numpy(mels), self.pictures)
 
 
 class Plateau:

@@ -126,9 +126,8 @@ class UNetTask:
             audio = batch["audio"].float() * draws.heard[:, None, None, None]
         predicted = model(torch.cat([noisy, context], dim=1), draws.timesteps, audio).sample.float()
         terms = {"recon_loss": noise_mse(predicted, draws.noise)}
-        if len(self.weights) > ("recon_loss" in self.weights):
-            estimate = estimate_x0(self.scheduler, noisy, predicted, draws.timesteps)
-            terms |= self.pixel_losses(estimate, batch)
+        if self.weights.keys() - {"recon_loss"}:
+            terms |= self.estimate_losses(estimate_x0(self.scheduler, noisy, predicted, draws.timesteps), batch)
         return {name: terms[name] for name in self.weights}
 
     @torch.no_grad()
@@ -146,8 +145,11 @@ class UNetTask:
             latents = torch.cat([lat.encode(self.vae, *part) for part in parts])
         return lat.to_clips(latents.float(), frames)
 
-    def pixel_losses(self, latents: Tensor, batch: dict) -> dict[str, Tensor]:
+    def estimate_losses(self, latents: Tensor, batch: dict) -> dict[str, Tensor]:
         """Losses of the estimated clean latents (b, 4, f, h, w), which the gradient goes through."""
+        sync = self.supervision.sync
+        if not self.cfg.run.pixel_space_supervise:
+            return {"sync_loss": sync(rearrange(latents, "b c f h w -> b f c h w"), batch["mel"])}
         frames, terms = latents.shape[2], {}
         decoded, true = self._decoded(latents), lat.to_pixel_values(batch["target"].flatten(0, 1))
         if "lpips_loss" in self.weights:
@@ -155,7 +157,7 @@ class UNetTask:
         if "trepa_loss" in self.weights:
             terms["trepa_loss"] = self.supervision.temporal(lat.to_clips(decoded, frames), lat.to_clips(true, frames))
         if "sync_loss" in self.weights:
-            terms["sync_loss"] = self.supervision.sync(decoded.unflatten(0, (-1, frames)), batch["mel"])
+            terms["sync_loss"] = sync(decoded.unflatten(0, (-1, frames)), batch["mel"])
         return terms
 
     def _decoded(self, latents: Tensor) -> Tensor:

@@ -11,13 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
-from latentsync.data.mel import mel_spectrogram, mel_window
+from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
+from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
+from latentsync.losses.terms import lower_half
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
-from latentsync.metrics.sync_score import Pictures, embed_windows, sync_score
+from latentsync.metrics.sync_score import embed_windows, sync_score
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.job import temporary_folder
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -31,12 +34,17 @@ _SHOWN_FRAMES, _SHOWN_HEIGHT = 75, 192  # of the animation for people
 
 @dataclass(frozen=True)
 class SyncJudge:
-    """A SyncNet that measures what was generated."""
+    """A SyncNet that measures what was generated. It may be the one that supervises: then it is no neutral judge."""
 
     network: torch.nn.Module
-    pictures: Pictures
     num_frames: int
     resolution: int
+    lower_half: bool
+
+    def pictures(self, windows: Tensor) -> Tensor:
+        """(n, f, 3, h, w) uint8 -> (n, f 3, h, w) in [-1, 1]."""
+        pixels = lat.to_pixel_values(windows)
+        return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
 
 
 class Listening(LipsyncPipeline):
@@ -48,8 +56,8 @@ class Listening(LipsyncPipeline):
     def sync_windows(self, *args, **kwargs) -> list[SyncedFace]:
         synced = super().sync_windows(*args, **kwargs)
         for face in synced:
-            small = torch.nn.functional.interpolate(face.crop[None], (self.side, self.side), mode="bicubic")[0]
-            self.faces.append(((small + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+            picture = ((face.crop[None] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            self.faces.append(lat.resize_pictures(picture, self.side)[0])
         return synced
 
 
@@ -95,13 +103,11 @@ class ValidationVideo:
             return {}
         with temporary_folder(None) as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        starts = torch.arange(len(faces) - self.judge.num_frames + 1)
-        windows = [mel_window(mel, s, self.judge.num_frames) for s in starts.tolist()]
-        width = windows[0].shape[-1]
-        whole = [window for window in windows if window.shape[-1] == width]  # the sound may end first
-        frames = torch.stack(faces[: len(whole) + self.judge.num_frames - 1])
+        length = self.judge.num_frames
+        n = min(len(faces) - length, frames_covered(mel.shape[1], length)) + 1
+        mels = torch.from_numpy(np.stack([mel_window(mel, start, length) for start in range(n)]))
         vision, audio = embed_windows(
-            self.judge.network, frames, torch.stack(whole), starts[: len(whole)], self.judge.pictures
+            self.judge.network, torch.stack(faces[: n + length - 1]), mels, self.judge.pictures
         )
         score = sync_score(vision, audio)
         return {"sync_offset": score.offset, "sync_confidence": score.confidence}

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
 
 from latentsync.errors import CheckpointError, TrainingError
+from latentsync.train import loop
 from latentsync.train.log import read_table
 from latentsync.train.loop import train
 from latentsync.train.state import kept_steps
@@ -180,3 +182,38 @@ def test_all_processes_stop_at_a_batch_of_one_of_them(tmp_path):
 
 def test_points_depend_on_their_number_alone():
     assert torch.equal(Points()[5]["x"], Points()[5]["x"]) and not torch.equal(Points()[5]["x"], Points()[6]["x"])
+
+
+def test_half_precision_skips_steps_until_its_scale_fits_and_goes_on_exactly(tmp_path):
+    """Scaled gradients overflow at first: such a step leaves weights and schedule alone."""
+
+    class Large(ToyTask):
+        weights = MappingProxyType({"square_loss": 20.0, "size_loss": 0.01})
+
+    half = {"precision": torch.float16, "max_steps": 16, "lr_scheduler": "linear"}
+    train(Large(), plan(**half), tmp_path / "whole", CPU)
+    rows = read_table(tmp_path / "whole/metrics.csv")
+    taken = [row["grad_norm"] not in ("inf", "nan") for row in rows]
+    assert not taken[0] and 5 < sum(taken) < 16
+    assert len({row["lr"] for row in rows}) == 1 + sum(taken)  # the first row has the start's
+
+    class Failing(Large):
+        def notice(self, step, values):
+            if step == 10:
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        train(Failing(), plan(**half), tmp_path / "parts", CPU)
+    train(Large(), plan(**half), tmp_path / "parts", CPU)
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_gradients_that_never_become_finite_end_the_run(tmp_path, monkeypatch):
+    class Endless(ToyTask):
+        def losses(self, model, batch):
+            y = model(batch["x"])[:, 0]
+            return {"square_loss": (y - y.detach()).abs().sqrt().mean(), "size_loss": y.abs().mean()}
+
+    monkeypatch.setattr(loop, "MAX_SKIPPED", 3)
+    with pytest.raises(TrainingError, match="step 4: the gradients are not finite"):
+        train(Endless(), plan(precision=torch.float16), tmp_path, CPU)

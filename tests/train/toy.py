@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ class Points:
 class ToyTask:
     """`poison` is the number of a sample that is not finite."""
 
-    weights = {"square_loss": 2.0, "size_loss": 0.01}
+    weights = MappingProxyType({"square_loss": 2.0, "size_loss": 0.01})
     validation_columns = ("accuracy",)
 
     def __init__(self, poison: int = -1) -> None:
