@@ -36,13 +36,13 @@ def embed_windows(
         mel: (t, 1, 80, w) float32, the window of sound that belongs to each start.
         starts: (n,) integers.
     """
-    device = next(syncnet.parameters()).device
+    weight = next(syncnet.parameters())
     length = len(frames) - len(mel) + 1
     vision, audio = [], []
     for part in starts.split(batch):
         windows = torch.stack([frames[s : s + length] for s in part.tolist()])
-        vision.append(syncnet.encode_visual(pictures(windows.to(device))).float())
-        audio.append(syncnet.encode_audio(mel[part].to(device)).float())
+        vision.append(syncnet.encode_visual(pictures(windows.to(weight.device)).to(weight)).float())
+        audio.append(syncnet.encode_audio(mel[part].to(weight)).float())
     return torch.cat(vision), torch.cat(audio)
 
 

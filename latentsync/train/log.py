@@ -15,7 +15,7 @@ from torch.utils.tensorboard.summary import Summary
 from latentsync.files import atomic_path
 
 matplotlib.use("agg")  # before pyplot: no window, whatever the system
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 _SMOOTHED_POINTS = 400  # of a curve in the chart, each the mean of its steps
 _GIF_MS = 40

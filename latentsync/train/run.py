@@ -15,6 +15,7 @@ from latentsync.data.prepare import PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
 from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.types import Clip
 from latentsync.whisper.audio2feature import Audio2Feature
 
 from .loop import Plan
@@ -37,13 +38,15 @@ def open_run(cfg: UNetConfig | SyncNetConfig, folder: str | Path | None) -> Path
     if dist.is_first():
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            path = folder / CONFIG_NAME
+            if path.is_file():
+                for key, before, now in differences(load_config(type(cfg), path), cfg):
+                    logger.warning("%s was begun with %s %r; it goes on with %r", folder, key, before, now)
+            save_config(cfg, path)
         except OSError as error:
-            raise ConfigError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-        path = folder / CONFIG_NAME
-        if path.is_file():
-            for key, before, now in differences(load_config(type(cfg), path), cfg):
-                logger.warning("%s was begun with %s %r; it goes on with %r", folder, key, before, now)
-        save_config(cfg, path)
+            raise ConfigError(
+                f"{folder} cannot be made or written ({error.strerror}); choose another folder"
+            ) from error
     dist.wait_for_all()
     return folder
 
@@ -91,28 +94,48 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
     )
 
 
+def listed_clips(cfg: UNetConfig | SyncNetConfig) -> tuple[list[Clip], list[Clip]]:
+    """The clips to train on, and those to validate on where the configuration names some."""
+    data = cfg.data
+    named = ((data.train_data_dir, data.train_fileslist), (data.val_data_dir, data.val_fileslist))
+    train, val = ([resolve_path(text) if text else "" for text in texts] for texts in named)
+    return find_clips(*train), find_clips(*val) if any(val) else []
+
+
 def prepared_clips(
-    cfg: UNetConfig | SyncNetConfig, folder: Path, needs: Needs, *, cache: Path, audio: Audio2Feature | None = None
+    cfg: UNetConfig | SyncNetConfig,
+    listed: tuple[list[Clip], list[Clip]],
+    folder: Path,
+    needs: Needs,
+    *,
+    cache: Path,
+    audio: Audio2Feature | None = None,
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
-    """The clips to train on, and those to validate on where the configuration names some.
+    """Those of the `listed_clips` that can be used.
 
     What is unusable is listed in unusable_*.csv of the run's folder. Everything made of the clips is kept in the
     configuration's folders, else in `cache`. The first process does the work; the others find it done.
     """
     if not dist.is_first():
         dist.wait_for_all()
-    found = [_prepare(cfg, which, folder, needs, cache, audio) for which in ("train", "val")]
+    names = ("train", "val")
+    found = [_prepare(cfg, n, clips, folder, needs, cache, audio) for n, clips in zip(names, listed, strict=True)]
     if dist.is_first():
         dist.wait_for_all()
     return found[0], found[1]
 
 
 def _prepare(
-    cfg: UNetConfig | SyncNetConfig, which: str, folder: Path, needs: Needs, cache: Path, audio: Audio2Feature | None
+    cfg: UNetConfig | SyncNetConfig,
+    which: str,
+    clips: list[Clip],
+    folder: Path,
+    needs: Needs,
+    cache: Path,
+    audio: Audio2Feature | None,
 ) -> list[TrainingClip]:
     data = cfg.data
-    texts = {"folder": getattr(data, f"{which}_data_dir"), "fileslist": getattr(data, f"{which}_fileslist")}
-    if which == "val" and not any(texts.values()):
+    if not clips:
         logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
         return []
     settings = PrepareSettings(
@@ -121,7 +144,6 @@ def _prepare(
         resolution=data.resolution if data.cache_frames else None,
         features_dir=resolve_path(data.audio_embeds_cache_dir or cache) if audio else None,
     )
-    clips = find_clips(**{name: resolve_path(text) if text else "" for name, text in texts.items()})
     with tqdm(total=len(clips), desc=f"{which} clips", disable=not dist.is_first()) as bar:
 
         def progress(what: str, done: int, total: int) -> None:

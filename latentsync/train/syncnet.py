@@ -141,7 +141,7 @@ class SyncNetTask:
         return {"bce_loss": loss / len(numbers), "accuracy": correct / len(numbers)}
 
     def offset_accuracy(self, model: nn.Module) -> dict[str, float]:
-        """The share of `data.num_val_clips` clips, which are in sync, whose offset is found exactly or within a frame."""
+        """The share of `data.num_val_clips` clips, all in sync, whose offset is found exactly or within a frame."""
         clips = self.validation_clips[: self.cfg.data.num_val_clips]
         if not clips:
             return {}

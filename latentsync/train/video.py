@@ -11,16 +11,19 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
 from latentsync.data.mel import mel_spectrogram, mel_window
+from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
+from latentsync.losses.terms import SyncLoss, lower_half
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
 from latentsync.metrics.sync_score import Pictures, embed_windows, sync_score
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.job import temporary_folder
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, arrival
 from latentsync.schema import UNetConfig
 from latentsync.types import SyncedFace
 
@@ -38,6 +41,16 @@ class SyncJudge:
     num_frames: int
     resolution: int
 
+    @classmethod
+    def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge":
+        """The network of the sync loss."""
+
+        def pictures(windows: Tensor) -> Tensor:
+            stacked = rearrange(to_pixel_values(windows), "n f c h w -> n (f c) h w")
+            return lower_half(stacked) if loss.lower_half else stacked
+
+        return cls(loss.syncnet, pictures, num_frames, loss.size[0])
+
 
 class Listening(LipsyncPipeline):
     """The pipeline, keeping the generated faces as the judge wants them."""
@@ -47,6 +60,8 @@ class Listening(LipsyncPipeline):
 
     def sync_windows(self, *args, **kwargs) -> list[SyncedFace]:
         synced = super().sync_windows(*args, **kwargs)
+        if arrived := arrival(self.device):
+            arrived.synchronize()
         for face in synced:
             small = torch.nn.functional.interpolate(face.crop[None], (self.side, self.side), mode="bicubic")[0]
             self.faces.append(((small + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))

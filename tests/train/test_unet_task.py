@@ -156,7 +156,7 @@ def test_noise_has_unit_variance_and_is_partly_shared_by_the_frames(make, alpha,
 def test_time_steps_are_uniform_integers(make):
     cfg = make("stage1", "data.resolution=8").cfg
     timesteps = draw(cfg, range(3000), 0).timesteps
-    assert timesteps.dtype == torch.int64 and 0 <= timesteps.min() and timesteps.max() <= 999
+    assert timesteps.dtype == torch.int64 and timesteps.min() >= 0 and timesteps.max() <= 999
     counts = torch.histc(timesteps.float(), 10, 0, 1000)
     assert (counts - 300).abs().max() < 5 * 300**0.5
 
