@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
-from latentsync.data.mel import mel_spectrogram, mel_window
+from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
 from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
 from latentsync.losses.terms import SyncLoss, lower_half
@@ -106,17 +106,18 @@ class ValidationVideo:
         return shown(path), self.measured(pipeline.faces, sound)
 
     def measured(self, faces: list[Tensor], sound: Path) -> dict[str, float]:
-        if self.judge is None or len(faces) < 2 * self.judge.num_frames:
+        if self.judge is None:
             return {}
         with temporary_folder(None) as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        starts = torch.arange(len(faces) - self.judge.num_frames + 1)
-        windows = [mel_window(mel, s, self.judge.num_frames) for s in starts.tolist()]
-        width = windows[0].shape[-1]
-        whole = [window for window in windows if window.shape[-1] == width]  # the sound may end first
-        frames = torch.stack(faces[: len(whole) + self.judge.num_frames - 1])
+        length = self.judge.num_frames
+        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
+        if last < length:
+            return {}  # too few windows to tell an offset
+        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
+        frames = torch.stack(faces[: last + length])
         vision, audio = embed_windows(
-            self.judge.network, frames, torch.stack(whole), starts[: len(whole)], self.judge.pictures
+            self.judge.network, frames, torch.from_numpy(mels), torch.arange(last + 1), self.judge.pictures
         )
         score = sync_score(vision, audio)
         return {"sync_offset": score.offset, "sync_confidence": score.confidence}
