@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latentsync.build import build_scheduler
 from latentsync.config import model_config
+from latentsync.errors import ConfigError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import LowerHalfLPIPS, SyncLoss
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
@@ -21,7 +22,7 @@ from latentsync.train.unet import Supervision, UNetTask, draw, freeze
 from .tiny import AUDIO_WIDTH, FRAMES, SIDE, fill, random_frames, syncnet_config, unet_config
 
 CELLS = SIDE // 8
-SYNCED = {  # the losses of the second stage, each with the keys that turn the others off
+ALONE = {  # the losses of the second stage, each with the keys that turn the others off
     "recon_loss": ["run.pixel_space_supervise=false", "run.use_syncnet=false"],
     "lpips_loss": ["run.recon_loss_weight=0", "run.trepa_loss_weight=0", "run.use_syncnet=false"],
     "trepa_loss": ["run.recon_loss_weight=0", "run.perceptual_loss_weight=0", "run.use_syncnet=false"],
@@ -122,20 +123,37 @@ def test_gradients_reach_exactly_what_a_stage_trains(make, vae, supervision, nam
         assert all(p.grad is None and not p.requires_grad for p in frozen.parameters())
 
 
-@pytest.mark.parametrize("loss", SYNCED)
+@pytest.mark.parametrize("loss", ALONE)
 def test_each_loss_alone_reaches_everything_that_trains(make, loss):
-    task = make("stage2", *SYNCED[loss])
+    task = make("stage2", *ALONE[loss])
     assert list(task.weights) == [loss]
     gradients = backward(task)
     assert reached(gradients) == {name for name, p in task.model.named_parameters() if p.requires_grad}
 
 
 def test_gradient_checkpointing_changes_no_gradient(make):
-    task = make("stage2", *SYNCED["recon_loss"])
+    task = make("stage2", *ALONE["recon_loss"])
     plain = backward(task, 0, 1)
     task.model.enable_gradient_checkpointing()
     for name, gradient in backward(task, 0, 1).items():
         torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-8)
+
+
+def test_gradient_checkpointing_of_the_vae_changes_no_gradient(make, vae):
+    task = make("stage2", *ALONE["sync_loss"])
+    plain = backward(task)
+    vae.enable_gradient_checkpointing()
+    try:
+        checkpointed = backward(task)
+    finally:
+        vae.disable_gradient_checkpointing()
+    for name, gradient in checkpointed.items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-4, atol=1e-10)
+
+
+def test_without_any_loss_nothing_is_trained(make):
+    with pytest.raises(ConfigError, match=r"every loss that is on has weight 0; set run\.recon_loss_weight"):
+        make("stage1", "run.recon_loss_weight=0")
 
 
 # --------------------------------------------------------------- the draws
@@ -266,7 +284,7 @@ def test_losses_of_pictures_see_the_clean_ones_that_the_prediction_implies(make,
 
 
 def test_a_batchs_loss_is_the_mean_of_its_samples(make):
-    task = make("stage2", *SYNCED["recon_loss"])
+    task = make("stage2", *ALONE["recon_loss"])
     with torch.no_grad():
         together, *alone = (task.losses(task.model, batch(*n))["recon_loss"].item() for n in ((4, 6), (4,), (6,)))
     assert together == pytest.approx(sum(alone) / 2, rel=1e-5)
