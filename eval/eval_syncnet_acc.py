@@ -21,7 +21,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.files import atomic_path
 from latentsync.metrics.sync_score import MAX_OFFSET, sync_score
 from latentsync.schema import SyncNetConfig
-from latentsync.train.run import prepare_clips
+from latentsync.train.run import named_clips, prepare_clips
 from latentsync.train.syncnet import THRESHOLD, SyncNetTask
 from scripts.parser import Parser
 
@@ -79,13 +79,14 @@ def draw(path: Path, found: dict, title: str) -> None:
 def run(cfg: SyncNetConfig, checkpoint: Path | None, device: str) -> dict:
     """Raises LatentSyncError."""
     place = choose_device(device)
+    listed = named_clips(cfg.data.val_data_dir, cfg.data.val_fileslist)
     model = build_syncnet(cfg, checkpoint, device=place, dtype=torch.float32)
     vae = None
     if cfg.data.latent_space:
         vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=choose_dtype("auto", place))
     needs = syncnet_dataset.needs(cfg.data.num_frames, min_distance=cfg.data.min_negative_distance)
-    clips, _ = prepare_clips(cfg, "val", needs, cache=cache_folder() / "training")
-    return measure(SyncNetTask(cfg, model, (), clips, vae=vae), model)
+    prepared = prepare_clips(cfg, listed, needs, cache=cache_folder() / "training")
+    return measure(SyncNetTask(cfg, model, (), prepared.clips, vae=vae), model)
 
 
 def main() -> int:
@@ -108,9 +109,8 @@ def main() -> int:
     for distance, accuracy in found["accuracy_by_distance"].items():
         print(f"  wrong pairs {distance:2} frames apart: {100 * accuracy:.2f}%")
     n = len(found["offsets"])
-    print(
-        f"offset exact: {100 * found['offset_exact']:.1f}%, within 1: {100 * found['offset_within_1']:.1f}% of {n} clips"
-    )
+    exact, near = 100 * found["offset_exact"], 100 * found["offset_within_1"]
+    print(f"offset exact: {exact:.1f}%, within 1: {near:.1f}% of {n} clips")
     if args.json:
         with atomic_path(args.json) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")

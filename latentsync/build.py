@@ -156,16 +156,16 @@ def build_vae(folder: Path, *, device: torch.device | str = "cpu", dtype=torch.f
     return vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def training_weights(path: Path, source: str, switch: str) -> Checkpoint:
-    """A weight file that only one training loss needs.
+def training_file(path: Path, source: str, switch: str) -> Path:
+    """The path of a weight file that only one training loss needs.
 
-    Without it, CheckpointError says where it comes from and which key does without that loss.
+    Where it is missing, CheckpointError says where it comes from and which key does without that loss.
     """
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; fetch it by setup_env.sh --train or from {source}, or train without it by {switch}"
         )
-    return load_state(path)
+    return path
 
 
 @cache
@@ -179,6 +179,17 @@ def known_syncnets() -> dict[str, dict[str, tuple[int, ...]]]:
     return tables
 
 
+def syncnet_file(cfg: SyncNetConfig, path: str | Path | None = None) -> Path:
+    """The weights of a SyncNet, by default those of `ckpt.inference_ckpt_path`."""
+    if not (path or cfg.ckpt.inference_ckpt_path):
+        raise CheckpointError(
+            "ckpt.inference_ckpt_path of the SyncNet configuration is empty, expected its weights; name a file, "
+            "or train without it by run.use_syncnet=false"
+        )
+    path = Path(path) if path else resolve_path(cfg.ckpt.inference_ckpt_path)
+    return training_file(path, f"{HUB} (stable_syncnet.pt)", "run.use_syncnet=false")
+
+
 def build_syncnet(
     cfg: SyncNetConfig,
     path: str | Path | None = None,
@@ -188,29 +199,23 @@ def build_syncnet(
     gradient_checkpointing: bool = False,
 ) -> StableSyncNet:
     """A SyncNet with weights, by default those of `ckpt.inference_ckpt_path`; frozen, in evaluation mode."""
-    if not (path or cfg.ckpt.inference_ckpt_path):
-        raise CheckpointError(
-            "ckpt.inference_ckpt_path of the SyncNet configuration is empty, expected its weights; name a file, "
-            "or train without it by run.use_syncnet=false"
-        )
-    path = Path(path) if path else resolve_path(cfg.ckpt.inference_ckpt_path)
-    checkpoint = training_weights(path, f"{HUB} (stable_syncnet.pt)", "run.use_syncnet=false")
+    checkpoint = load_state(syncnet_file(cfg, path))
     with torch.device("meta"):
         syncnet = StableSyncNet(**model_config(cfg), gradient_checkpointing=gradient_checkpointing)
     load_module(syncnet, checkpoint, candidates=known_syncnets, dtype=dtype, device=device)
     return syncnet.eval().requires_grad_(False)
 
 
-def vgg_file() -> Path:
-    """Where torch keeps its downloads of VGG16, else where the installer puts it."""
+def vgg_file(path: str | Path = "") -> Path:
+    """VGG16: `path`, or where torch keeps its downloads, else where the installer puts it."""
     cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
-    return cached if cached.is_file() else AUXILIARY / VGG_FILE
+    path = resolve_path(path) if path else cached if cached.is_file() else AUXILIARY / VGG_FILE
+    return training_file(path, VGG_URL, "run.perceptual_loss_weight=0")
 
 
 def build_lpips(path: str | Path = "", device: torch.device | str = "cpu") -> LowerHalfLPIPS:
     """The perceptual loss; `path` is `ckpt.vgg_path`, empty for the usual places."""
-    path = resolve_path(path) if path else vgg_file()
-    checkpoint = training_weights(path, VGG_URL, "run.perceptual_loss_weight=0")
+    checkpoint = load_state(vgg_file(path))
     with torch.device("meta"):
         vgg = torchvision.models.vgg16()
     vgg.classifier = nn.Identity()  # most of the file, and of no use here
@@ -219,19 +224,35 @@ def build_lpips(path: str | Path = "", device: torch.device | str = "cpu") -> Lo
     return LowerHalfLPIPS(vgg.state_dict()).to(device)
 
 
+def videomae_file(path: str | Path) -> Path:
+    path = resolve_path(path)
+    return training_file(path, f"{HUB} (auxiliary/{path.name})", "run.trepa_loss_weight=0")
+
+
 def build_temporal_loss(
     path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> TemporalLoss:
     """The temporal loss; `path` is `ckpt.trepa_path`, a VideoMAE V2 of any size."""
-    path = resolve_path(path)
-    checkpoint = training_weights(path, f"{HUB} (auxiliary/{path.name})", "run.trepa_loss_weight=0")
+    checkpoint = load_state(videomae_file(path))
     try:
         with torch.device("meta"):
             network = VideoMAE.from_shapes(state_shapes(checkpoint.state))
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}; choose the file ckpt.trepa_path names by default") from error
+        raise CheckpointError(
+            f"{checkpoint.path}: {error}; choose the file ckpt.trepa_path names by default"
+        ) from error
     load_module(network, checkpoint, dtype=dtype, device=device)
     return TemporalLoss(network)
+
+
+def check_audio_width(cfg: UNetConfig, audio_encoder: Audio2Feature) -> None:
+    """Raise ConfigError where the U-Net listens to features of another width."""
+    if audio_encoder.embedding_dim != cfg.model.cross_attention_dim:
+        raise ConfigError(
+            f"{audio_encoder.model_path}: expected features of model.cross_attention_dim "
+            f"{cfg.model.cross_attention_dim}, got {audio_encoder.embedding_dim}; use the Whisper model it was "
+            "trained with"
+        )
 
 
 def beside(unet_path: Path, name: str, fallback: Path) -> Path:
@@ -275,12 +296,7 @@ def build_pipeline(
         audio_feat_length=cfg.data.audio_feat_length,
         segmentation=OVERLAPPING if options.overlap_audio else ABUTTING,
     )
-    if audio_encoder.embedding_dim != cfg.model.cross_attention_dim:
-        raise ConfigError(
-            f"{audio_encoder.model_path}: expected features of model.cross_attention_dim "
-            f"{cfg.model.cross_attention_dim}, got {audio_encoder.embedding_dim}; use the Whisper model it was "
-            "trained with"
-        )
+    check_audio_width(cfg, audio_encoder)
     vae_folder = beside(unet_path, "vae", resolve_path(cfg.ckpt.vae_path))
     unet = build_unet(cfg, checkpoint, device=place, dtype=kind)
     logger.info("%s: %s, step %d", unet_path, release_of(checkpoint), checkpoint.step)

@@ -1,10 +1,13 @@
 """Writing files so that a name never holds half of one."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # a dot, the target's stem, mkstemp's letters, the suffix
 
 
 @contextmanager
@@ -26,3 +29,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `atomic_path` could not because its process was killed. Nobody else may be writing there."""
+    for path in folder.glob(".*"):
+        if path.is_file() and _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)

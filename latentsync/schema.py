@@ -438,6 +438,10 @@ class SyncNetRun(Course):
         _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
         _require_at_least(0, "run", self, "bce_loss_weight", "infonce_loss_weight")
         require(
+            self.bce_loss_weight + self.infonce_loss_weight > 0,
+            "run.bce_loss_weight and run.infonce_loss_weight are 0; set one of them above 0",
+        )
+        require(
             self.infonce_temperature > 0, f"run.infonce_temperature is {self.infonce_temperature}; use more than 0"
         )
 

@@ -18,7 +18,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.schema import SyncNetConfig
 from latentsync.train.loop import train
-from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
+from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, prepared_clips
 from latentsync.train.syncnet import SyncNetTask
 from scripts.parser import training_parser
 
@@ -41,11 +41,12 @@ def run(cfg: SyncNetConfig, *, run_dir: Path | None = None, device: str = "auto"
     place = dist.local_device(choose_device(device))
     fastest = choose_dtype("auto", place)
     with dist.process_group(place):
-        model, first_step = make_model(cfg)  # first: a file that does not fit shows before the clips are read
-        vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=fastest) if cfg.data.latent_space else None
+        listed = listed_clips(cfg)
         folder = open_run(cfg, run_dir)
+        model, first_step = make_model(cfg)  # a file that does not fit shows before the clips are read
+        vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=fastest) if cfg.data.latent_space else None
         needs = syncnet_dataset.needs(cfg.data.num_frames, cfg.data.windows_per_clip, cfg.data.min_negative_distance)
-        clips, held_out = prepared_clips(cfg, folder, needs, cache=cache_folder() / "training")
+        clips, held_out = prepared_clips(cfg, listed, folder, needs, cache=cache_folder() / "training")
         model.to(place)
         task = SyncNetTask(cfg, model, clips, held_out, vae=vae)
         plan = plan_of(cfg, len(clips), precision_of(cfg, fastest))

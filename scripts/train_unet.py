@@ -21,10 +21,14 @@ from latentsync.build import (
     build_temporal_loss,
     build_vae,
     cache_folder,
+    check_audio_width,
     choose_device,
     choose_dtype,
+    syncnet_file,
+    vgg_file,
+    videomae_file,
 )
-from latentsync.checkpoint import initialise_from, load_state
+from latentsync.checkpoint import Checkpoint, initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.data import unet_dataset
 from latentsync.data.clips import TrainingClip
@@ -35,7 +39,7 @@ from latentsync.models.syncnet import SyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.loop import train
-from latentsync.train.run import open_run, plan_of, precision_of, prepared_clips
+from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, prepared_clips
 from latentsync.train.unet import Supervision, UNetTask, freeze
 from latentsync.train.video import SyncJudge, ValidationVideo
 from latentsync.whisper.audio2feature import Audio2Feature
@@ -44,22 +48,47 @@ from scripts.parser import training_parser
 DEFAULT_CONFIG = REPO_ROOT / "configs/unet/stage1_512.yaml"
 
 
-def make_model(cfg: UNetConfig) -> tuple[UNet3DConditionModel, int]:
-    """A network on the CPU, from seeded random weights or `ckpt.resume_ckpt_path`, and the steps behind it."""
+def make_model(cfg: UNetConfig, start: Checkpoint | None) -> UNet3DConditionModel:
+    """A network on the CPU, from seeded random weights or those of `ckpt.resume_ckpt_path`."""
     torch.manual_seed(cfg.run.seed)
     model = UNet3DConditionModel(**model_config(cfg))
-    step = 0
-    if cfg.ckpt.resume_ckpt_path:
-        checkpoint = load_state(resolve_path(cfg.ckpt.resume_ckpt_path))
-        initialise_from(model, checkpoint)
-        step = checkpoint.step
+    if start:
+        initialise_from(model, start)
     freeze(model, cfg)
-    if not (cfg.ckpt.resume_ckpt_path or model.conv_out.weight.requires_grad):
+    if not (start or model.conv_out.weight.requires_grad):
         raise ConfigError(
             "ckpt.resume_ckpt_path is empty, and run.trainable_modules leaves conv_out at zero, where nothing learns; "
             "name weights to start from, or train everything by run.trainable_modules=[.]"
         )
-    return model, step
+    return model
+
+
+def supervising_syncnet(cfg: UNetConfig) -> SyncNetConfig | None:
+    """The configuration of the SyncNet among the losses; None where that loss is off.
+
+    Raises ConfigError where it looks at other clips, or at something else than the losses see.
+    """
+    run = cfg.run
+    if not (run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer):
+        return None
+    syncnet = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
+    if syncnet.data.num_frames != cfg.data.num_frames or syncnet.data.latent_space == run.pixel_space_supervise:
+        kind = "pixels" if run.pixel_space_supervise else "latents"
+        raise ConfigError(
+            f"{cfg.data.syncnet_config_path}: expected a SyncNet of {cfg.data.num_frames} frames of {kind}; name one "
+            "by data.syncnet_config_path, or train without it by run.use_syncnet=false"
+        )
+    return syncnet
+
+
+def check_supervision(cfg: UNetConfig) -> None:
+    """Raise CheckpointError or ConfigError, before anything large is read, where a loss lacks its weights."""
+    if cfg.run.pixel_space_supervise and cfg.run.perceptual_loss_weight:
+        vgg_file(cfg.ckpt.vgg_path)
+    if cfg.run.pixel_space_supervise and cfg.run.trepa_loss_weight:
+        videomae_file(cfg.ckpt.trepa_path)
+    if syncnet := supervising_syncnet(cfg):
+        syncnet_file(syncnet)
 
 
 def make_supervision(
@@ -69,42 +98,24 @@ def make_supervision(
     perceptual: Callable[[], nn.Module],
     temporal: Callable[[], nn.Module],
 ) -> Supervision:
-    """The losses of estimated frames that are on. Raises ConfigError where the SyncNet looks at something else.
+    """The losses of estimated frames that are on.
 
     The arguments make the networks, and are called for those losses only; `syncnet` is given its configuration and
     the keyword `gradient_checkpointing`.
     """
-    run, sync = cfg.run, None
-    if run.use_syncnet and run.sync_loss_weight and cfg.model.add_audio_layer:
-        syncnet_cfg = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path))
-        if syncnet_cfg.data.latent_space == run.pixel_space_supervise:
-            raise ConfigError(
-                f"{cfg.data.syncnet_config_path}: data.latent_space is {syncnet_cfg.data.latent_space}, so "
-                f"run.pixel_space_supervise has to be {not syncnet_cfg.data.latent_space}; change one of them, or set "
-                "run.use_syncnet to false"
-            )
+    pixels, sync = cfg.run.pixel_space_supervise, None
+    if syncnet_cfg := supervising_syncnet(cfg):
         sync = SyncLoss(
             syncnet(syncnet_cfg, gradient_checkpointing=True),
             resolution=syncnet_cfg.data.resolution,
             lower_half=syncnet_cfg.data.lower_half,
             latent_space=syncnet_cfg.data.latent_space,
         )
-    pixels = run.pixel_space_supervise
     return Supervision(
-        perceptual=perceptual() if pixels and run.perceptual_loss_weight else None,
-        temporal=temporal() if pixels and run.trepa_loss_weight else None,
+        perceptual=perceptual() if pixels and cfg.run.perceptual_loss_weight else None,
+        temporal=temporal() if pixels and cfg.run.trepa_loss_weight else None,
         sync=sync,
     )
-
-
-def make_judge(cfg: UNetConfig, supervision: Supervision) -> SyncJudge | None:
-    """The supervising SyncNet, to measure validation videos; one that looks at latents cannot."""
-    if supervision.sync is None:
-        return None
-    data = load_config(SyncNetConfig, resolve_path(cfg.data.syncnet_config_path)).data
-    if data.latent_space:
-        return None
-    return SyncJudge(supervision.sync.syncnet, data.num_frames, data.resolution, data.lower_half)
 
 
 def make_task(
@@ -141,25 +152,31 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
     with dist.process_group(place):
         precision = precision_of(cfg, fastest)
         frozen_dtype = precision or torch.float32
+        listed = listed_clips(cfg)
+        check_supervision(cfg)
+        start = load_state(resolve_path(cfg.ckpt.resume_ckpt_path)) if cfg.ckpt.resume_ckpt_path else None
         audio_encoder = Audio2Feature(whisper_path(cfg), place, audio_feat_length=cfg.data.audio_feat_length)
+        if cfg.model.add_audio_layer:
+            check_audio_width(cfg, audio_encoder)
         vae = build_vae(resolve_path(cfg.ckpt.vae_path), device=place, dtype=frozen_dtype)
+        folder = open_run(cfg, run_dir)
+        model = make_model(cfg, start).to(place)
         supervision = make_supervision(
             cfg,
             syncnet=partial(build_syncnet, device=place, dtype=frozen_dtype),
             perceptual=partial(build_lpips, cfg.ckpt.vgg_path, place),
             temporal=partial(build_temporal_loss, cfg.ckpt.trepa_path, place, frozen_dtype),
         )
-        model, first_step = make_model(cfg)
-        model.to(place)
-        folder = open_run(cfg, run_dir)
         needs = unet_dataset.needs(cfg.data.num_frames)
         cache = cache_folder() / "training"
-        clips, held_out = prepared_clips(cfg, folder, needs, cache=cache, audio=audio_encoder)
-        judge = make_judge(cfg, supervision)
-        parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}
-        make_video = ValidationVideo(cfg, parts, dtype=fastest, judge=judge) if cfg.data.val_video_path else None
+        clips, held_out = prepared_clips(cfg, listed, folder, needs, cache=cache, audio=audio_encoder)
+        make_video = None
+        if cfg.data.val_video_path:
+            parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}
+            judge = SyncJudge.of(supervision.sync, cfg.data.num_frames) if supervision.sync else None
+            make_video = ValidationVideo(cfg, parts, dtype=fastest, judge=judge)
         task = make_task(cfg, model, vae, supervision, clips, held_out, make_video)
-        train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=first_step)
+        train(task, plan_of(cfg, len(clips), precision), folder, place, first_step=start.step if start else 0)
     return folder
 
 

@@ -123,7 +123,8 @@ def draw_chart(path: Path, steps: Sequence[Mapping[str, str]], validations: Sequ
         axis.set_title(names[0].replace("_", " ") if names[0] in losses else "validation")
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -6,6 +6,7 @@ on exactly where it was, and how many processes share the samples changes nothin
 
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,8 @@ from tqdm import tqdm
 from latentsync import dist
 from latentsync.data.draws import torch_generator
 from latentsync.data.sampler import GlobalBatches
-from latentsync.errors import TrainingError
+from latentsync.errors import ConfigError, TrainingError
+from latentsync.files import remove_leftovers
 
 from .ema import Ema, trained_weights
 from .log import TrainLog
@@ -101,9 +103,17 @@ def train(task: Task, plan: Plan, folder: Path, device: torch.device, *, first_s
     Raises TrainingError, in all processes, where a loss or a gradient is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if dist.is_first():
+        remove_leftovers(folder)
+        remove_leftovers(folder / "checkpoints")
     state = make_state(task.model, plan, device, first_step)
-    if state.restore(folder / "checkpoints") and dist.is_first():
+    if state.restore(folder / "checkpoints"):
         logger.info("%s: goes on after step %d", folder, state.step)
+    elif first_step >= plan.max_steps:
+        raise ConfigError(
+            f"run.max_train_steps is {plan.max_steps}, and the weights to start from have {first_step} steps behind "
+            "them; use more"
+        )
     model = wrap(task.model, plan, device)
     log = None
     if dist.is_first():
@@ -172,12 +182,12 @@ def one_step(
     *means, stop = dist.mean(sums).tolist()
     if not all(map(math.isfinite, means)):
         raise not_finite(task, state.step + 1, names, mine[:-1].tolist(), means, numbers)
+    lr = state.parts["optimizer"].param_groups[0]["lr"]
     grad_norm = update(plan, state)
     state.step += 1
     state.samples += global_batch(plan)
     values = dict(zip(names, means, strict=True))
-    values["grad_norm"] = grad_norm
-    values["lr"] = state.parts["scheduler"].get_last_lr()[0]
+    values |= {"grad_norm": grad_norm, "lr": lr}
     return values, stop > 0
 
 
@@ -262,8 +272,16 @@ def loader(dataset: Dataset, plan: Plan, start: int, device: torch.device) -> Da
         dataset,
         batch_sampler=GlobalBatches(plan.batch_size, dist.rank(), dist.world_size(), start=start),
         num_workers=plan.num_workers,
+        worker_init_fn=leave_group,
         pin_memory=device.type == "cuda",
     )
+
+
+def leave_group(_: int) -> None:
+    """Loader processes do not hear the signals that a terminal, `timeout` or torchrun sends to all of a group: they
+    end when the process that loads does, after its last step."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def global_batch(plan: Plan) -> int:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from latentsync import dist
 from latentsync.config import load_config, resolve_path, save_config
 from latentsync.data.clips import TrainingClip, find_clips
-from latentsync.data.prepare import PrepareSettings, prepare, write_unusable
+from latentsync.data.prepare import Prepared, PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
 from latentsync.schema import SyncNetConfig, UNetConfig
@@ -38,13 +38,15 @@ def open_run(cfg: UNetConfig | SyncNetConfig, folder: str | Path | None) -> Path
     if dist.is_first():
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            path = folder / CONFIG_NAME
+            if path.is_file():
+                for key, before, now in differences(load_config(type(cfg), path), cfg):
+                    logger.warning("%s was begun with %s %r; it goes on with %r", folder, key, before, now)
+            save_config(cfg, path)
         except OSError as error:
-            raise ConfigError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-        path = folder / CONFIG_NAME
-        if path.is_file():
-            for key, before, now in differences(load_config(type(cfg), path), cfg):
-                logger.warning("%s was begun with %s %r; it goes on with %r", folder, key, before, now)
-        save_config(cfg, path)
+            raise ConfigError(
+                f"{folder} cannot be made or written ({error.strerror}); choose another folder"
+            ) from error
     dist.wait_for_all()
     return folder
 
@@ -92,10 +94,29 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
     )
 
 
+def listed_clips(cfg: UNetConfig | SyncNetConfig) -> tuple[list[Clip], list[Clip]]:
+    """The clips to train on, and those to validate on where the configuration names some."""
+    data = cfg.data
+    train = named_clips(data.train_data_dir, data.train_fileslist)
+    held_out = data.val_data_dir or data.val_fileslist
+    return train, named_clips(data.val_data_dir, data.val_fileslist) if held_out else []
+
+
+def named_clips(folder: str, fileslist: str) -> list[Clip]:
+    """The clips of a folder or a list, as the configuration writes their paths."""
+    return find_clips(*(resolve_path(text) if text else "" for text in (folder, fileslist)))
+
+
 def prepared_clips(
-    cfg: UNetConfig | SyncNetConfig, folder: Path, needs: Needs, *, cache: Path, audio: Audio2Feature | None = None
+    cfg: UNetConfig | SyncNetConfig,
+    listed: tuple[list[Clip], list[Clip]],
+    folder: Path,
+    needs: Needs,
+    *,
+    cache: Path,
+    audio: Audio2Feature | None = None,
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
-    """The clips to train on, and those to validate on where the configuration names some.
+    """Those of the `listed_clips` that can be used.
 
     What is unusable is listed in unusable_*.csv of the run's folder. The first process does the work; the others
     find it done.
@@ -103,41 +124,45 @@ def prepared_clips(
     if not dist.is_first():
         dist.wait_for_all()
     usable = []
-    for which in ("train", "val"):
-        if which == "val" and not (cfg.data.val_data_dir or cfg.data.val_fileslist):
+    for which, clips in zip(("train", "val"), listed, strict=True):
+        if not clips:
             logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
             usable.append([])
             continue
-        clips, unusable = prepare_clips(cfg, which, needs, cache=cache, audio=audio)
-        usable.append(clips)
-        if dist.is_first() and unusable:
-            write_unusable(folder / f"unusable_{which}.csv", unusable)
+        prepared = prepare_clips(cfg, clips, needs, cache=cache, audio=audio, name=which)
+        usable.append(prepared.clips)
+        if dist.is_first() and prepared.unusable:
+            write_unusable(folder / f"unusable_{which}.csv", prepared.unusable)
     if dist.is_first():
         dist.wait_for_all()
     return usable[0], usable[1]
 
 
 def prepare_clips(
-    cfg: UNetConfig | SyncNetConfig, which: str, needs: Needs, *, cache: Path, audio: Audio2Feature | None = None
-) -> tuple[list[TrainingClip], list[tuple[Clip, str]]]:
-    """The usable clips of "train" or "val", and the others with the reason.
+    cfg: UNetConfig | SyncNetConfig,
+    clips: list[Clip],
+    needs: Needs,
+    *,
+    cache: Path,
+    audio: Audio2Feature | None = None,
+    name: str = "val",
+) -> Prepared:
+    """The usable ones of some clips, and the others with the reason.
 
-    Everything made of them is kept in the folders that the configuration names, else in `cache`.
+    Everything made of them is kept in the folders that the configuration names, else in `cache`. `name` is for the
+    progress bar.
     """
     data = cfg.data
-    texts = {"folder": getattr(data, f"{which}_data_dir"), "fileslist": getattr(data, f"{which}_fileslist")}
-    clips = find_clips(**{name: resolve_path(text) if text else "" for name, text in texts.items()})
     settings = PrepareSettings(
         resolve_path(data.audio_mel_cache_dir or cache),
         needs,
         resolution=data.resolution if data.cache_frames else None,
         features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
-    with tqdm(total=len(clips), desc=f"{which} clips", disable=not dist.is_first()) as bar:
+    with tqdm(total=len(clips), desc=f"{name} clips", disable=not dist.is_first()) as bar:
 
         def progress(what: str, done: int, total: int) -> None:
-            bar.set_description(f"{which} {what}", refresh=False)
+            bar.set_description(f"{name} {what}", refresh=False)
             bar.update(done - bar.n)
 
-        prepared = prepare(clips, settings, audio=audio, progress=progress)
-    return prepared.clips, prepared.unusable
+        return prepare(clips, settings, audio=audio, progress=progress)

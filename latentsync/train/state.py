@@ -80,9 +80,12 @@ class TrainState:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             weights = content["model"] if self.ema else load_state(folder / f"checkpoint-{steps[-1]}.pt").state
+            if "ema" in content and self.ema is None:
+                raise ValueError("its weights are averaged")
             self.model.load_state_dict(weights)  # in place: the optimiser knows these very parameters
             for name, part in self.parts.items():
                 part.load_state_dict(content[name])
+            self.use_configured_rates()
         except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
             raise CheckpointError(
                 f"{path} does not fit this configuration or is damaged ({type(error).__name__}); go on with the "
@@ -90,6 +93,15 @@ class TrainState:
             ) from error
         self.step, self.samples = content["step"], content["samples"]
         return True
+
+    def use_configured_rates(self) -> None:
+        """Learning rate and weight decay as they are configured, not as they were kept: a run that diverged can go on
+        with lower ones."""
+        optimizer, scheduler = self.parts["optimizer"], self.parts["scheduler"]
+        lr, decay = optimizer.defaults["lr"], optimizer.defaults["weight_decay"]
+        scheduler.base_lrs = [lr]
+        factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
+        optimizer.param_groups[0] |= {"initial_lr": lr, "lr": lr * factor, "weight_decay": decay}
 
 
 def kept_steps(folder: Path) -> list[int]:

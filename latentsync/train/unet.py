@@ -102,6 +102,8 @@ class UNetTask:
             "sync_loss": run.sync_loss_weight if self.supervision.sync else 0,
         }
         self.weights = {name: weight for name, weight in wanted.items() if weight}
+        if not self.weights:
+            raise ConfigError("every loss that is on has weight 0; set run.recon_loss_weight, such as to 1")
         measured = tuple(self.weights) if validation_clips else ()
         self.validation_columns = (*(("loss", *measured) if measured else ()), "sync_offset", "sync_confidence")
 

@@ -18,12 +18,12 @@ from latentsync.config import model_config, resolve_path
 from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
 from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
-from latentsync.losses.terms import lower_half
+from latentsync.losses.terms import SyncLoss, lower_half
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
 from latentsync.metrics.sync_score import embed_windows, sync_score
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.job import temporary_folder
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, arrival
 from latentsync.schema import UNetConfig
 from latentsync.types import SyncedFace
 
@@ -46,6 +46,11 @@ class SyncJudge:
         pixels = lat.to_pixel_values(windows)
         return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
 
+    @classmethod
+    def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge | None":
+        """The network of the sync loss; None for one that looks at latents."""
+        return cls(loss.syncnet, num_frames, loss.size[0], loss.lower_half) if loss.size else None
+
 
 class Listening(LipsyncPipeline):
     """The pipeline, keeping the generated faces as the judge wants them."""
@@ -55,6 +60,8 @@ class Listening(LipsyncPipeline):
 
     def sync_windows(self, *args, **kwargs) -> list[SyncedFace]:
         synced = super().sync_windows(*args, **kwargs)
+        if arrived := arrival(self.device):
+            arrived.synchronize()
         for face in synced:
             picture = ((face.crop[None] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             self.faces.append(lat.resize_pictures(picture, self.side)[0])
@@ -99,16 +106,17 @@ class ValidationVideo:
         return shown(path), self.measured(pipeline.faces, sound)
 
     def measured(self, faces: list[Tensor], sound: Path) -> dict[str, float]:
-        if self.judge is None or len(faces) < 2 * self.judge.num_frames:
+        if self.judge is None:
             return {}
         with temporary_folder(None) as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
         length = self.judge.num_frames
-        n = min(len(faces) - length, frames_covered(mel.shape[1], length)) + 1
-        mels = torch.from_numpy(np.stack([mel_window(mel, start, length) for start in range(n)]))
-        vision, audio = embed_windows(
-            self.judge.network, torch.stack(faces[: n + length - 1]), mels, self.judge.pictures
-        )
+        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
+        if last < length:
+            return {}  # too few windows to tell an offset
+        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
+        frames = torch.stack(faces[: last + length])
+        vision, audio = embed_windows(self.judge.network, frames, torch.from_numpy(mels), self.judge.pictures)
         score = sync_score(vision, audio)
         return {"sync_offset": score.offset, "sync_confidence": score.confidence}
 

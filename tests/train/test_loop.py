@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from latentsync.errors import CheckpointError, TrainingError
+from latentsync.errors import CheckpointError, ConfigError, TrainingError
 from latentsync.train import loop
 from latentsync.train.log import read_table
 from latentsync.train.loop import train
@@ -152,6 +152,37 @@ def test_another_network_is_refused(tmp_path, whole):
     task.model = torch.nn.Sequential(torch.nn.Linear(3, 9), torch.nn.Dropout(), torch.nn.Linear(9, 1))
     with pytest.raises(CheckpointError, match="does not fit this configuration"):
         train(task, plan(), whole, CPU)
+
+
+def test_a_run_goes_on_with_the_rates_it_is_given(tmp_path):
+    """As the error about numbers that are not finite advises; the schedule stays where it was."""
+    task = ToyTask()
+    train(task, plan(max_steps=8, lr_scheduler="linear"), tmp_path, CPU)
+    train(task, plan(max_steps=16, lr_scheduler="linear", lr=0.002), tmp_path, CPU)
+    rates = [float(row["lr"]) for row in read_table(tmp_path / "metrics.csv")]
+    assert rates[:8] == pytest.approx([0.02 * (1 - step / 8) for step in range(8)])
+    assert rates[8:] == pytest.approx([0.002 * (1 - step / 16) for step in range(8, 16)])
+
+
+def test_averaged_weights_are_not_mistaken_for_raw_ones(tmp_path):
+    train(ToyTask(), plan(ema_decay=0.9), tmp_path, CPU)
+    with pytest.raises(CheckpointError, match="does not fit this configuration"):
+        train(ToyTask(), plan(), tmp_path, CPU)
+
+
+def test_weights_with_more_steps_than_wanted_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"run\.max_train_steps is 12, .* have 12 steps behind"):
+        train(ToyTask(), plan(), tmp_path, CPU, first_step=12)
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
+    leftovers = [tmp_path / ".metrics-abcdefg1.csv", tmp_path / "checkpoints/.state-4-a_cdefg1.pt"]
+    others = [tmp_path / ".hidden", tmp_path / "checkpoints/.notes-mine.txt", tmp_path / "notes-abcdefg1.txt"]
+    (tmp_path / "checkpoints").mkdir()
+    for path in leftovers + others:
+        path.touch()
+    train(ToyTask(), plan(), tmp_path, CPU)
+    assert not any(path.exists() for path in leftovers) and all(path.exists() for path in others)
 
 
 def toy_ranks(n: int, *arguments: object) -> subprocess.CompletedProcess:

@@ -1,0 +1,34 @@
+"""Networks and clips that several modules train with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from latentsync.build import build_vae
+from latentsync.data.clips import TrainingClip
+from scripts.make_seeded_checkpoints import VAE_LEVELS, write_vae
+
+from .tiny import write_clips
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def vae(tmp_path_factory) -> AutoencoderKL:
+    folder = tmp_path_factory.mktemp("vae")
+    write_vae(folder, VAE_LEVELS["tiny"], 0)
+    return build_vae(folder)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> list[TrainingClip]:
+    folder: Path = tmp_path_factory.mktemp("prepared")
+    return write_clips(folder)
