@@ -184,10 +184,13 @@ def main() -> int:
     args = training_parser("train_unet", __doc__.splitlines()[0], "--unet_config_path", DEFAULT_CONFIG).parse_args()
     logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
     try:
-        print(run(load_config(UNetConfig, args.config_path, args.overrides), run_dir=args.run_dir, device=args.device))
+        cfg = load_config(UNetConfig, args.config_path, args.overrides)
+        folder = run(cfg, run_dir=args.run_dir, device=args.device)
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if dist.launched_first():
+        print(folder)
     return 0
 
 

@@ -246,7 +246,8 @@ def report(task: Task, log: TrainLog, bar: tqdm, step: int, values: dict[str, fl
 
 def make_state(model: nn.Module, plan: Plan, device: torch.device, first_step: int) -> TrainState:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
+    fused = device.type in ("cuda", "cpu")  # no temporary copies
+    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
     scheduler = get_scheduler(
         plan.lr_scheduler,
         optimizer,
@@ -303,7 +304,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(device.type, precision, enabled=precision is not None)
+    # Every weight is read once: a cache of its short form would only hold memory.
+    return torch.autocast(device.type, precision, enabled=precision is not None, cache_enabled=False)
 
 
 def synchronised(model: nn.Module, last: bool):

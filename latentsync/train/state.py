@@ -78,7 +78,7 @@ class TrainState:
             return False
         path = folder / f"state-{steps[-1]}.pt"
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
             weights = content["model"] if self.ema else load_state(folder / f"checkpoint-{steps[-1]}.pt").state
             if "ema" in content and self.ema is None:
                 raise ValueError("its weights are averaged")
