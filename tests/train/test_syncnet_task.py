@@ -176,11 +176,11 @@ def test_a_network_that_always_answers_the_same_is_right_half_the_time(make, sim
 
 
 @pytest.mark.parametrize("late", [3, -4, 1])
-def test_the_offset_is_how_much_later_the_sound_is(make, tmp_path, late):
+def test_a_positive_offset_means_that_the_sound_is_early(make, tmp_path, late):
     shifted = write_clips(tmp_path, late=late)
     task = make(model=Reader(), held_out=shifted)
     score = sync_score(*task.embed_clip(task.model, shifted[0]))
-    assert score.offset == late and score.confidence > 0.5
+    assert score.offset == -late and score.confidence > 0.5
     found = task.offset_accuracy(task.model)
     assert found == {"offset_accuracy": 0, "offset_within_1_accuracy": float(abs(late) <= 1)}
 
