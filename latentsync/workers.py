@@ -101,6 +101,7 @@ def _shared_out(
                 else:
                     workers.remove(worker)
                     worker.connection.close()
+                    worker.process.join(_JOIN_S)
                     if jobs:
                         start()
                 yield job, failure

@@ -6,6 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from latentsync.errors import ConfigError
@@ -34,6 +35,14 @@ def test_failures_come_back_with_their_reasons(tmp_path, n_workers):
     done = dict(run_jobs(partial(act, folder=tmp_path), jobs, n_workers=n_workers))
     assert done == dict.fromkeys("abc") | {"ours": "the file is at fault", "theirs": "ZeroDivisionError: a mistake"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_no_worker_remains_when_all_jobs_are_done(tmp_path):
+    list(run_jobs(partial(act, folder=tmp_path), ["a", "b"], n_workers=2))
+    children = psutil.Process().children()
+    assert not [
+        child for child in children if child.status() == psutil.STATUS_ZOMBIE or "spawn_main" in str(child.cmdline())
+    ]
 
 
 def test_a_job_that_kills_its_process_leaves_the_others_alone(tmp_path):
