@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from latentsync.media.ffmpeg import VideoWriter, ffmpeg_path
 
@@ -70,3 +71,15 @@ def tone(
         file.setframerate(rate)
         file.writeframes(np.repeat((samples * 32767).astype("<i2"), channels).tobytes())
     return path
+
+
+def children() -> list[psutil.Process]:
+    """What this process has started, but for multiprocessing's own helper, which stays once an earlier test used it."""
+    return [child for child in psutil.Process().children(recursive=True) if not _is_tracker(child)]
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in part for part in process.cmdline())
+    except psutil.ZombieProcess:
+        return False

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import psutil
 import pytest
 
 from latentsync import REPO_ROOT
@@ -28,7 +27,7 @@ from latentsync.media.ffmpeg import (
     probe_audio,
 )
 
-from .make import encode, ffmpeg, flat, number, numbered, numbered_video, tone
+from .make import children, encode, ffmpeg, flat, number, numbered, numbered_video, tone
 
 COLOR = (200, 60, 90)
 RATES = [Fraction(r) for r in ("12", "15", "24000/1001", "24", "25", "30000/1001", "30", "50", "60")]
@@ -464,9 +463,9 @@ def test_interlaced_video_has_no_combs(tmp_path, fields):
 def test_closing_early_ends_the_decoder(tmp_path):
     frames = decode_frames(numbered_video(tmp_path / "a.mp4", 250))
     next(frames)
-    assert len(psutil.Process().children()) == 1
+    assert len(children()) == 1
     frames.close()
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_damage_that_can_be_decoded_is_a_warning(tmp_path, caplog):
@@ -728,7 +727,7 @@ def test_a_killed_encoder_is_an_error_and_not_a_hang(tmp_path):
     ):
         for _ in range(10_000):
             writer.write(flat(COLOR, 640, 480))
-            for child in psutil.Process().children():
+            for child in children():
                 child.kill()
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 
 from latentsync.errors import MediaError
@@ -17,7 +16,7 @@ from latentsync.media import loop
 from latentsync.media.ffmpeg import decode_frames, probe
 from latentsync.media.loop import SEGMENT, expected_frames, looped_frames, source_order
 
-from .make import encode, ffmpeg, flat, number, numbered_video
+from .make import children, encode, ffmpeg, flat, number, numbered_video
 
 
 def noisy_video(path: Path, n_frames: int, *options: str, size: tuple[int, int] = (66, 50)) -> Path:
@@ -220,7 +219,7 @@ def test_closing_early_leaves_nothing(tmp_path, folder, n_read, duration_s):
     frames = looped_frames(info, 25, 200, "pingpong", folder)
     assert len(list(islice(frames, n_read))) == n_read
     frames.close()
-    assert psutil.Process().children() == [] and list(folder.iterdir()) == []
+    assert children() == [] and list(folder.iterdir()) == []
 
 
 def test_an_error_of_the_reader_leaves_nothing(tmp_path, folder):
@@ -230,7 +229,7 @@ def test_an_error_of_the_reader_leaves_nothing(tmp_path, folder):
             if index == 20:
                 raise RuntimeError
     gc.collect()
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_a_full_disk_is_told_before_any_work(tmp_path, folder, monkeypatch):
