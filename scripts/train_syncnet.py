@@ -3,7 +3,6 @@
 python -m scripts.train_syncnet --config_path configs/syncnet/demo.yaml data.train_data_dir=data/crops
 """
 
-import logging
 import sys
 from pathlib import Path
 
@@ -12,15 +11,14 @@ import torch
 from latentsync import REPO_ROOT, dist
 from latentsync.build import build_vae, cache_folder, choose_device, choose_dtype
 from latentsync.checkpoint import load_module, load_state
-from latentsync.config import load_config, model_config, resolve_path
+from latentsync.config import model_config, resolve_path
 from latentsync.data import syncnet_dataset
-from latentsync.errors import LatentSyncError
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.schema import SyncNetConfig
 from latentsync.train.loop import train
 from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, prepared_clips
 from latentsync.train.syncnet import SyncNetTask
-from scripts.parser import training_parser
+from scripts.training_command import training_command
 
 DEFAULT_CONFIG = REPO_ROOT / "configs/syncnet/syncnet_16_pixel_attn.yaml"
 
@@ -55,17 +53,8 @@ def run(cfg: SyncNetConfig, *, run_dir: Path | None = None, device: str = "auto"
 
 
 def main() -> int:
-    args = training_parser("train_syncnet", __doc__.splitlines()[0], "--config_path", DEFAULT_CONFIG).parse_args()
-    logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
-    try:
-        cfg = load_config(SyncNetConfig, args.config_path, args.overrides)
-        folder = run(cfg, run_dir=args.run_dir, device=args.device)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if dist.launched_first():
-        print(folder)
-    return 0
+    description = __doc__.splitlines()[0]
+    return training_command("train_syncnet", description, "--config_path", DEFAULT_CONFIG, SyncNetConfig, run)
 
 
 if __name__ == "__main__":

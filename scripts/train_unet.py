@@ -3,7 +3,6 @@
 python -m scripts.train_unet --unet_config_path configs/unet/stage1.yaml data.train_data_dir=data/crops
 """
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +31,7 @@ from latentsync.checkpoint import Checkpoint, initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.data import unet_dataset
 from latentsync.data.clips import TrainingClip
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
 from latentsync.models.syncnet import SyncNet
@@ -43,7 +42,7 @@ from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, 
 from latentsync.train.unet import Supervision, UNetTask, freeze
 from latentsync.train.video import SyncJudge, ValidationVideo
 from latentsync.whisper.audio2feature import Audio2Feature
-from scripts.parser import training_parser
+from scripts.training_command import training_command
 
 DEFAULT_CONFIG = REPO_ROOT / "configs/unet/stage1_512.yaml"
 
@@ -181,17 +180,8 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
 
 
 def main() -> int:
-    args = training_parser("train_unet", __doc__.splitlines()[0], "--unet_config_path", DEFAULT_CONFIG).parse_args()
-    logging.basicConfig(level=logging.INFO if dist.launched_first() else logging.ERROR, format="%(message)s")
-    try:
-        cfg = load_config(UNetConfig, args.config_path, args.overrides)
-        folder = run(cfg, run_dir=args.run_dir, device=args.device)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if dist.launched_first():
-        print(folder)
-    return 0
+    description = __doc__.splitlines()[0]
+    return training_command("train_unet", description, "--unet_config_path", DEFAULT_CONFIG, UNetConfig, run)
 
 
 if __name__ == "__main__":

@@ -84,3 +84,12 @@ def pytest_terminal_summary(terminalreporter):
     if test_golden.compared:
         count = sum(test_golden.compared.values())
         terminalreporter.write_line(f"{count} golden arrays of {len(test_golden.compared)} files compared")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """torch computes with one thread, and afterwards as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from latentsync.data.clips import TrainingClip, find_clips
 from latentsync.data.prepare import PrepareSettings, prepare
@@ -48,12 +47,9 @@ def make_clip(
     return path
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True, scope="module")
+def small_networks(one_thread):
+    """More threads only slow them down."""
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import AutoencoderKL
 
 from latentsync.build import build_vae
@@ -13,12 +12,9 @@ from scripts.make_seeded_checkpoints import VAE_LEVELS, write_vae
 from .tiny import write_clips
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True, scope="module")
+def small_networks(one_thread):
+    """More threads only slow them down."""
 
 
 @pytest.fixture(scope="session")
