@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from eval.eval_syncnet_acc import draw, measure
 from latentsync.config import load_config, model_config
 from latentsync.data.draws import torch_generator
 from latentsync.metrics.sync_score import sync_score
@@ -230,3 +231,25 @@ def test_a_loss_that_stays_at_guessing_is_told_once():
 )
 def test_other_courses_are_not_remarked(losses):
     assert notices(losses) == []
+
+
+# ------------------------------------------------------------------ the accuracy command
+
+
+def test_the_accuracy_command_measures_and_draws_distances_and_offsets(make, tmp_path):
+    task = make(model=Reader(), held_out=write_clips(tmp_path, late=2))
+    found = measure(task, task.model)
+    by_distance = found["accuracy_by_distance"]
+    assert list(by_distance) == list(range(1, 16))
+    assert by_distance.pop(2) == 0.25  # half of these wrong pairs are the ones that agree, and no right one does
+    assert set(by_distance.values()) == {0.5}
+    assert found["offsets"] == [-2, -2] and found["offset_exact"] == found["offset_within_1"] == 0
+    draw(tmp_path / "plot.png", found, "late sound")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_the_accuracy_command_finds_a_perfect_network_perfect(make):
+    task = make(model=Reader())
+    found = measure(task, task.model)
+    assert set(found["accuracy_by_distance"].values()) == {1.0}
+    assert found["accuracy"] == found["offset_exact"] == 1
