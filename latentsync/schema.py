@@ -13,6 +13,7 @@ GROUPS = 32  # of the group norms of motion modules and SyncNet, which no key se
 SAMPLE_RATE = 16000  # Hz; Whisper and SyncNet know no other
 FRAME_RATE = 25  # Hz, of all training clips
 PRECISIONS = ("auto", "fp16", "bf16")
+OPTIMIZERS = ("adamw", "muon")
 LR_SCHEDULERS = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
 )  # fmt: skip
@@ -49,8 +50,9 @@ def _require_multiples(divisor: int, key: str, *values: int) -> None:
 
 @dataclass
 class Optimizer:
-    """AdamW and its schedule (`optimizer`)."""
+    """The optimiser and its schedule (`optimizer`)."""
 
+    name: str = "adamw"  # muon: for kernels and matrices, with adamw for vectors
     lr: float = 1e-5
     scale_lr: bool = False  # times the number of processes
     max_grad_norm: float = 1.0
@@ -59,6 +61,7 @@ class Optimizer:
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
+        _require_one_of(OPTIMIZERS, "optimizer.name", self.name)
         _require_at_least(0, "optimizer", self, "lr", "max_grad_norm", "lr_warmup_steps", "weight_decay")
         _require_one_of(LR_SCHEDULERS, "optimizer.lr_scheduler", self.lr_scheduler)
 
@@ -394,6 +397,7 @@ class SyncNetData:
     num_val_clips: int = 64  # that are searched for their offset
     windows_per_clip: int = 1  # more: each window of pictures meets the sound of all
     min_negative_distance: int = 5  # frames between windows that are out of sync
+    augment: bool = False  # train on changed light, place and loudness, and on mirrored faces
     batch_size: int = 256  # clips per process
     gradient_accumulation_steps: int = 1
     num_workers: int = 12
@@ -431,15 +435,17 @@ class SyncNetRun(Course):
     validation_steps: int = 2500
     bce_loss_weight: float = 1.0
     infonce_loss_weight: float = 0.0  # contrast among the windows of a clip
+    batch_infonce_loss_weight: float = 0.0  # and among all windows of a process's batch
     infonce_temperature: float = 0.07
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
-        _require_at_least(0, "run", self, "bce_loss_weight", "infonce_loss_weight")
+        losses = ("bce_loss_weight", "infonce_loss_weight", "batch_infonce_loss_weight")
+        _require_at_least(0, "run", self, *losses)
         require(
-            self.bce_loss_weight + self.infonce_loss_weight > 0,
-            "run.bce_loss_weight and run.infonce_loss_weight are 0; set one of them above 0",
+            any(getattr(self, loss) for loss in losses),
+            f"{', '.join(f'run.{loss}' for loss in losses)} are 0; set one of them above 0",
         )
         require(
             self.infonce_temperature > 0, f"run.infonce_temperature is {self.infonce_temperature}; use more than 0"
@@ -467,10 +473,11 @@ class SyncNetConfig:
         audio.check("model.audio_encoder", 80, mel_columns)
         visual.check("model.visual_encoder", side // 2 if data.lower_half else side, side)
         _require_one_of((1,), "model.audio_encoder.in_channels", audio.in_channels)
-        require(
-            not self.run.infonce_loss_weight or data.windows_per_clip > 1,
-            "data.windows_per_clip is 1; use 2 or more where run.infonce_loss_weight is set",
-        )
+        for loss in ("infonce_loss_weight", "batch_infonce_loss_weight"):
+            require(
+                not getattr(self.run, loss) or data.windows_per_clip > 1,
+                f"data.windows_per_clip is 1; use 2 or more where run.{loss} is set",
+            )
         channels = data.num_frames * (4 if data.latent_space else 3)
         require(
             visual.in_channels == channels,

@@ -50,11 +50,15 @@ def mp4_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; name one that holds the clips, such as by data.train_data_dir")
     folder = Path(os.path.abspath(folder))
-    # Names with a dot in front are files that are still being written.
-    found = sorted(path for path in folder.rglob("*.mp4") if not path.name.startswith("."))
+    # A name with a dot in front, of a file or a folder, belongs to something that is still being written.
+    found = sorted(path for path in folder.rglob("*.mp4") if not _is_hidden(path.relative_to(folder)))
     if not found:
         raise ConfigError(f"{folder} holds no .mp4 file; name the folder of the clips, such as by data.train_data_dir")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _key(path: Path, base: Path) -> str:

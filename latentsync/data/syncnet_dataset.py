@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch.utils.data import Dataset
 
+from .augment import augment_frames, augment_mel
 from .clips import TrainingClip
 from .draws import clip_of, numpy_generator
 from .frames import read_frames
@@ -41,6 +42,7 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
     Args:
         clips: prepared with `needs` of the same arguments.
         resolution: width of the frames in pixels.
+        augment: change light, place and loudness, alike in all windows of a sample.
 
     `__getitem__` raises MediaError for a clip that cannot be read any more.
     """
@@ -55,6 +57,7 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
         seed: int,
         windows: int = 1,
         min_distance: int = 5,
+        augment: bool = False,
     ) -> None:
         if not clips or windows < 1 or min_distance < 1:
             raise ValueError(
@@ -63,6 +66,7 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
         self.clips, self.seed = clips, seed
         self.num_frames, self.resolution, self.lower_half = num_frames, resolution, lower_half
         self.windows, self.min_distance = windows, min_distance
+        self.augment = augment
 
     def clip(self, number: int) -> TrainingClip:
         return self.clips[clip_of(number, len(self.clips), self.seed)]
@@ -85,9 +89,13 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
         frames = read_frames(clip, indices, self.resolution)
         if self.lower_half:
             frames = frames[:, :, self.resolution // 2 :]
+        sound = torch.from_numpy(np.stack([mel_window(mel, start, self.num_frames) for start in heard]))
+        if self.augment:
+            rng = numpy_generator(self.seed, number, "augmentation")
+            frames, sound = augment_frames(frames, rng), augment_mel(sound, rng)
         return {
             "frames": rearrange(frames, "(v f) c h w -> v f c h w", v=self.windows).contiguous(),
-            "mel": torch.from_numpy(np.stack([mel_window(mel, start, self.num_frames) for start in heard])),
+            "mel": sound,
             "label": torch.tensor(float(heard == seen)),
             "number": number,
             "start": torch.tensor(heard),

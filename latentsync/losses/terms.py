@@ -53,11 +53,11 @@ def pair_bce(similarity: Tensor) -> Tensor:
 
 
 def info_nce(similarity: Tensor, temperature: float) -> Tensor:
-    """How well each window finds its partner among those of its own clip (van den Oord et al. 2018), both ways
+    """How well each window finds its partner among those of its own group (van den Oord et al. 2018), both ways
     (Radford et al. 2021).
 
-    similarity (b, v, v): v windows of frames (rows) against v of sound (columns) -> (b,) float32, 0 at perfect
-    separation and log v at none. A clip's loss does not depend on its batch.
+    similarity (b, v, v): in each group, such as a clip, v windows of frames (rows) against v of sound (columns)
+    -> (b,) float32, 0 at perfect separation and log v at none.
     """
     logits = similarity.float() / temperature
     b, v, _ = logits.shape

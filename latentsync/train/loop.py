@@ -31,6 +31,7 @@ from latentsync.files import remove_leftovers
 
 from .ema import Ema, trained_weights
 from .log import TrainLog
+from .optimizer import make_optimizer
 from .state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Plan:
     accumulation: int = 1  # batches of one step
     num_workers: int = 0
     seed: int = 0
+    optimizer: str = "adamw"
     lr: float = 1e-5
     weight_decay: float = 0.01
     lr_scheduler: str = "constant"
@@ -246,8 +248,9 @@ def report(task: Task, log: TrainLog, bar: tqdm, step: int, values: dict[str, fl
 
 def make_state(model: nn.Module, plan: Plan, device: torch.device, first_step: int) -> TrainState:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = device.type in ("cuda", "cpu")  # no temporary copies
-    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
+    optimizer = make_optimizer(
+        plan.optimizer, parameters, lr=plan.lr, weight_decay=plan.weight_decay, device=device
+    )
     scheduler = get_scheduler(
         plan.lr_scheduler,
         optimizer,

@@ -82,6 +82,7 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
         accumulation=data.gradient_accumulation_steps,
         num_workers=data.num_workers,
         seed=run.seed,
+        optimizer=optimizer.name,
         lr=optimizer.lr * (dist.world_size() if optimizer.scale_lr else 1),
         weight_decay=optimizer.weight_decay,
         lr_scheduler=optimizer.lr_scheduler,

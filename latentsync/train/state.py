@@ -99,9 +99,10 @@ class TrainState:
         with lower ones."""
         optimizer, scheduler = self.parts["optimizer"], self.parts["scheduler"]
         lr, decay = optimizer.defaults["lr"], optimizer.defaults["weight_decay"]
-        scheduler.base_lrs = [lr]
+        scheduler.base_lrs = [lr] * len(optimizer.param_groups)
         factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
-        optimizer.param_groups[0] |= {"initial_lr": lr, "lr": lr * factor, "weight_decay": decay}
+        for group in optimizer.param_groups:
+            group |= {"initial_lr": lr, "lr": lr * factor, "weight_decay": decay}
 
 
 def kept_steps(folder: Path) -> list[int]:

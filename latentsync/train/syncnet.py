@@ -17,12 +17,13 @@ from latentsync.data.frames import read_frames
 from latentsync.data.mel import frames_covered, mel_window
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.diffusion import latents as lat
-from latentsync.losses.terms import cosine_bce, info_nce, lower_half, pair_bce
+from latentsync.losses.terms import cosine_bce, info_nce, lower_half, no_autocast, pair_bce
 from latentsync.metrics.sync_score import embed_windows, sync_score
 from latentsync.schema import SyncNetConfig
 
 from .log import TrainLog
 
+LOSSES = ("bce_loss", "infonce_loss", "batch_infonce_loss")
 VALIDATION_SEED = 0  # whatever the run's: curves of different runs can be compared
 THRESHOLD = 0.5  # of the similarity that counts as in sync
 
@@ -51,13 +52,17 @@ class SyncNetTask:
         Without `clips` it can only validate.
         """
         self.cfg, self.model, self.vae = cfg, model, vae
-        self.dataset = self._dataset(clips, cfg.run.seed, cfg.data.windows_per_clip) if clips else None
+        self.dataset = None
+        if clips:
+            self.dataset = self._dataset(clips, cfg.run.seed, cfg.data.windows_per_clip, cfg.data.augment)
         self.validation_clips = validation_clips
-        wanted = {"bce_loss": cfg.run.bce_loss_weight, "infonce_loss": cfg.run.infonce_loss_weight}
-        self.weights = {name: weight for name, weight in wanted.items() if weight}
+        weights = {name: getattr(cfg.run, f"{name}_weight") for name in LOSSES}
+        self.weights = {name: weight for name, weight in weights.items() if weight}
         self.plateau = Plateau()
 
-    def _dataset(self, clips: Sequence[TrainingClip], seed: int, windows: int) -> SyncNetDataset:
+    def _dataset(
+        self, clips: Sequence[TrainingClip], seed: int, windows: int, augment: bool = False
+    ) -> SyncNetDataset:
         data = self.cfg.data
         return SyncNetDataset(
             clips,
@@ -67,17 +72,21 @@ class SyncNetTask:
             seed=seed,
             windows=windows,
             min_distance=data.min_negative_distance,
+            augment=augment,
         )
 
     def losses(self, model: nn.Module, batch: dict) -> dict[str, Tensor]:
         vision, audio = self._embed(model, batch)
         if vision.shape[1] == 1:
             return {"bce_loss": cosine_bce(vision[:, 0], audio[:, 0], batch["label"]).mean()}
-        with torch.autocast(vision.device.type, enabled=False):
-            similarity = torch.einsum("bid,bjd->bij", vision.float(), audio.float())
+        with no_autocast(vision.device):
+            of_clips = torch.einsum("bid,bjd->bij", vision.float(), audio.float())
+            of_batch = vision.float().flatten(0, 1) @ audio.float().flatten(0, 1).mT
+        temperature = self.cfg.run.infonce_temperature
         terms = {
-            "bce_loss": pair_bce(similarity),
-            "infonce_loss": info_nce(similarity, self.cfg.run.infonce_temperature),
+            "bce_loss": pair_bce(of_clips),
+            "infonce_loss": info_nce(of_clips, temperature),
+            "batch_infonce_loss": info_nce(of_batch[None], temperature),
         }
         return {name: terms[name].mean() for name in self.weights}
 

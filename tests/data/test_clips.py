@@ -13,7 +13,7 @@ from scripts import write_fileslist
 @pytest.fixture
 def files(tmp_path):
     """Names matter only."""
-    for name in ("b/1.mp4", "a/1.mp4", "a/.1-half.mp4", "a/notes.txt", "ü x.mp4"):
+    for name in ("b/1.mp4", "a/1.mp4", "a/.1-half.mp4", ".2.part/2.mp4", "a/notes.txt", "ü x.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path

@@ -125,6 +125,18 @@ def test_the_lower_half_is_the_lower_half(prepared):
     torch.testing.assert_close(half, whole[..., 48:, :], rtol=0, atol=0)
 
 
+def test_augmentation_changes_training_samples_alone_and_all_windows_alike(prepared):
+    plain, changed = (syncnet(prepared(None), windows=3, augment=augment) for augment in (False, True))
+    for n in range(4):
+        a, b = plain[n], changed[n]
+        assert a["start"].tolist() == b["start"].tolist() and a["label"] == b["label"]
+        assert b["frames"].shape == a["frames"].shape and b["frames"].dtype == torch.uint8
+        assert not torch.equal(a["frames"], b["frames"]) and torch.equal(b["frames"], changed[n]["frames"])
+        inner = (a["mel"].abs() < 3) & (b["mel"].abs() < 4)
+        gains = (b["mel"] - a["mel"])[inner]
+        assert gains.std() < 1e-5 < gains.abs().mean()
+
+
 def test_unet_windows_never_overlap_and_have_their_sound(prepared, whisper):
     dataset = unet(prepared(None))
     for n in range(500):

@@ -61,7 +61,10 @@ def test_it_learns_and_reports(whole):
 
 
 @pytest.mark.parametrize("stop_at", [5, 8, 11])
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "accumulation": 3, "lr_scheduler": "cosine"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema_decay": 0.9, "accumulation": 3, "lr_scheduler": "cosine"}, {"optimizer": "muon", "lr_scheduler": "cosine"}],
+)
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, stop_at, changes):
     """By SIGTERM, which keeps the step it came in; dropout included."""
 
@@ -155,11 +158,12 @@ def test_another_network_is_refused(tmp_path, whole):
         train(task, plan(), whole, CPU)
 
 
-def test_a_run_goes_on_with_the_rates_it_is_given(tmp_path):
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_run_goes_on_with_the_rates_it_is_given(tmp_path, name):
     """As the error about numbers that are not finite advises; the schedule stays where it was."""
     task = ToyTask()
-    train(task, plan(max_steps=8, lr_scheduler="linear"), tmp_path, CPU)
-    train(task, plan(max_steps=16, lr_scheduler="linear", lr=0.002), tmp_path, CPU)
+    train(task, plan(max_steps=8, lr_scheduler="linear", optimizer=name), tmp_path, CPU)
+    train(task, plan(max_steps=16, lr_scheduler="linear", lr=0.002, optimizer=name), tmp_path, CPU)
     rates = [float(row["lr"]) for row in read_table(tmp_path / "metrics.csv")]
     assert rates[:8] == pytest.approx([0.02 * (1 - step / 8) for step in range(8)])
     assert rates[8:] == pytest.approx([0.002 * (1 - step / 16) for step in range(8, 16)])

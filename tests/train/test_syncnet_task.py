@@ -67,7 +67,12 @@ def test_one_window_is_in_sync_or_not_by_its_label(make):
 
 
 def test_each_of_several_windows_meets_the_sound_of_all(make):
-    task = make("data.windows_per_clip=4", "run.infonce_loss_weight=0.5", "run.infonce_temperature=0.2")
+    task = make(
+        "data.windows_per_clip=4",
+        "run.infonce_loss_weight=0.5",
+        "run.batch_infonce_loss_weight=0.25",
+        "run.infonce_temperature=0.2",
+    )
     sample = batch(2, 4)
     with torch.no_grad():
         losses = task.losses(task.model, sample)
@@ -78,9 +83,13 @@ def test_each_of_several_windows_meets_the_sound_of_all(make):
     partner = torch.arange(4).repeat(2)
     logits = similarity / 0.2
     nce = (F.cross_entropy(logits.flatten(0, 1), partner) + F.cross_entropy(logits.mT.flatten(0, 1), partner)) / 2
-    assert task.weights == {"bce_loss": 1, "infonce_loss": 0.5} and list(losses) == list(task.weights)
+    weights = {"bce_loss": 1, "infonce_loss": 0.5, "batch_infonce_loss": 0.25}
+    assert task.weights == weights and list(losses) == list(weights)
     torch.testing.assert_close(losses["bce_loss"], bce, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(losses["infonce_loss"], nce, rtol=1e-4, atol=1e-5)
+    every = vision.flatten(0, 1) @ audio.flatten(0, 1).mT / 0.2
+    nce = (F.cross_entropy(every, torch.arange(8)) + F.cross_entropy(every.mT, torch.arange(8))) / 2
+    torch.testing.assert_close(losses["batch_infonce_loss"], nce, rtol=1e-4, atol=1e-5)
 
 
 def test_everything_learns(make):
