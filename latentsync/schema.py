@@ -397,7 +397,7 @@ class SyncNetData:
     num_val_clips: int = 64  # that are searched for their offset
     windows_per_clip: int = 1  # more: each window of pictures meets the sound of all
     min_negative_distance: int = 5  # frames between windows that are out of sync
-    augment: bool = False  # train on changed light, place and loudness, and on mirrored faces
+    augment: bool = False  # train on changed light, place, voice and microphone, and on mirrored faces
     batch_size: int = 256  # clips per process
     gradient_accumulation_steps: int = 1
     num_workers: int = 12

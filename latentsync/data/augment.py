@@ -1,16 +1,24 @@
 """Other people, lights and microphones out of the clips there are."""
 
+from functools import lru_cache
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-BRIGHTNESS, CONTRAST, TINT = 0.12, 0.2, 0.08  # standard deviations: of the range, and of logarithms of factors
+from .mel import N_FFT, N_MELS, SAMPLE_RATE, filter_bank
+
+# Standard deviations, of logarithms where something is multiplied.
+BRIGHTNESS, CONTRAST, TINT = 0.12, 0.2, 0.08  # the first as a share of the range
+LOUDNESS, COLOUR = 0.3, 0.25  # mel values: 0.08 are a decibel
+TRACT = 0.1  # how much longer or shorter a vocal tract is
+
 SHIFT = 1 / 32  # of the width: at most so far to each side
-LOUDNESS = 0.3  # standard deviation; mel values, 0.08 per decibel
 
 
 def augment_frames(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Frames (..., 3, h, w) uint8 -> the same shape and type, all changed alike.
+    """Frames (n, 3, h, w) uint8 -> the same shape and type, all changed alike.
 
     Mirrored or not, in another light and tint, and a little shifted, with edges repeated.
     """
@@ -19,13 +27,30 @@ def augment_frames(frames: Tensor, rng: np.random.Generator) -> Tensor:
         frames = frames.flip(-1)
     gain = np.exp(rng.normal(0, CONTRAST) + rng.normal(0, TINT, (3, 1)))
     level = 0.5 + gain * (np.arange(256) / 255 - 0.5) + rng.normal(0, BRIGHTNESS)
-    tones = torch.from_numpy((level.clip(0, 1) * 255).round().astype(np.uint8))  # (3, 256): a table per colour
-    return torch.stack([tones[c][frames[..., c, :, :].int()] for c in range(3)], dim=-3)
+    tones = (level.clip(0, 1) * 255).round().astype(np.uint8)  # (3, 256): a table for each colour
+    rows = frames.transpose(0, 1).flatten(1).numpy()
+    changed = np.stack([cv2.LUT(row[None], table)[0] for row, table in zip(rows, tones, strict=True)])
+    return torch.from_numpy(changed).view(3, len(frames), *frames.shape[2:]).transpose(0, 1).contiguous()
 
 
 def augment_mel(mel: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mel values in [-4, 4] of a louder or softer recording."""
-    return (mel + float(rng.normal(0, LOUDNESS))).clamp(-4, 4)
+    """Mel values (..., 80, W) in [-4, 4] -> the same: another voice, microphone and loudness, alike for all windows.
+
+    The voice is one with a longer or shorter vocal tract (Jaitly and Hinton 2013), the microphone a smooth curve.
+    """
+    mel = stretch(mel, np.exp(rng.normal(0, TRACT)))
+    bands = np.linspace(0, np.pi, N_MELS)
+    curve = sum(rng.normal(0, COLOUR) * np.cos(k * bands) for k in (1, 2, 3)) + rng.normal(0, LOUDNESS)
+    return (mel + torch.from_numpy(curve.astype(np.float32))[:, None]).clamp(-4, 4)
+
+
+def stretch(mel: Tensor, factor: float) -> Tensor:
+    """Mel values (..., 80, W) with all frequencies multiplied by `factor`, between bands linearly."""
+    centres = _centres()
+    source = np.interp(centres / factor, centres, np.arange(N_MELS))
+    below = np.floor(source).astype(int).clip(max=N_MELS - 2)
+    share = torch.from_numpy((source - below).astype(np.float32))[:, None]
+    return mel[..., below, :] * (1 - share) + mel[..., below + 1, :] * share
 
 
 def shift(frames: Tensor, down: int, right: int) -> Tensor:
@@ -33,8 +58,15 @@ def shift(frames: Tensor, down: int, right: int) -> Tensor:
     h, w = frames.shape[-2:]
     rows = (torch.arange(h) - down).clamp(0, h - 1)
     columns = (torch.arange(w) - right).clamp(0, w - 1)
-    return frames[..., rows[:, None], columns]
+    return frames.index_select(-2, rows).index_select(-1, columns)
 
 
 def _offsets(rng: np.random.Generator, most: int) -> list[int]:
     return rng.integers(-most, most + 1, 2).tolist()
+
+
+@lru_cache
+def _centres() -> np.ndarray:
+    """(80,) Hz, ascending."""
+    bank = filter_bank().numpy()
+    return bank @ np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1) / bank.sum(axis=1)

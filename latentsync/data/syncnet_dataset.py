@@ -42,7 +42,7 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
     Args:
         clips: prepared with `needs` of the same arguments.
         resolution: width of the frames in pixels.
-        augment: change light, place and loudness, alike in all windows of a sample.
+        augment: change pictures and sound as `augment` says, alike in all windows of a sample.
 
     `__getitem__` raises MediaError for a clip that cannot be read any more.
     """

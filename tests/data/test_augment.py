@@ -1,9 +1,11 @@
 """What augmentation may change, and what not."""
 
 import numpy as np
+import pytest
 import torch
 
-from latentsync.data.augment import augment_frames, augment_mel, shift
+from latentsync.data.augment import augment_frames, augment_mel, shift, stretch
+from latentsync.data.mel import N_MELS, filter_bank
 
 
 def draws(n: int):
@@ -45,8 +47,29 @@ def test_shifted_frames_repeat_their_edge():
     assert shift(frames, 0, 0).tolist() == frames.tolist()
 
 
-def test_sound_stays_within_its_range():
-    mel = torch.linspace(-4, 4, 100)
+def test_sound_stays_within_its_range_and_its_time():
+    """What is silent in all bands at one time, and only then, is the softest afterwards, too."""
+    mel = torch.full((2, 1, N_MELS, 20), 1.0)
+    mel[..., 7] = -2.0
     for rng in draws(20):
         changed = augment_mel(mel, rng)
-        assert changed.min() >= -4 and changed.max() <= 4 and (changed.diff() >= 0).all()
+        assert changed.shape == mel.shape and changed.dtype == torch.float32
+        assert changed.min() >= -4 and changed.max() <= 4
+        loudness = changed.mean(dim=(1, 2))
+        assert (loudness.argmin(dim=1) == 7).all() and torch.equal(changed[0], changed[1])
+
+
+def test_voices_are_as_high_as_low_on_average():
+    tone = torch.full((N_MELS, 1), -4.0)
+    tone[40] = 4.0
+    bands = [augment_mel(tone, rng).argmax().item() for rng in draws(200)]
+    assert abs(np.mean(bands) - 40) < 1 and 2 < np.std(bands) < 5
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
+def test_a_stretched_spectrum_has_its_peak_at_the_stretched_frequency(factor):
+    centres = (filter_bank() * torch.linspace(0, 8000, 401)).sum(dim=1) / filter_bank().sum(dim=1)
+    peak = torch.zeros(N_MELS, 1)
+    peak[40] = 1
+    assert stretch(peak, factor).argmax() == (centres - factor * centres[40]).abs().argmin()
+    assert factor != 1 or torch.equal(stretch(peak, factor), peak)

@@ -63,7 +63,11 @@ def test_it_learns_and_reports(whole):
 @pytest.mark.parametrize("stop_at", [5, 8, 11])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"ema_decay": 0.9, "accumulation": 3, "lr_scheduler": "cosine"}, {"optimizer": "muon", "lr_scheduler": "cosine"}],
+    [
+        {},
+        {"ema_decay": 0.9, "accumulation": 3, "lr_scheduler": "cosine"},
+        {"optimizer": "muon", "lr_scheduler": "cosine"},
+    ],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, stop_at, changes):
     """By SIGTERM, which keeps the step it came in; dropout included."""
