@@ -28,6 +28,8 @@ class MuonAdamW(torch.optim.Optimizer):
         )
         # torch's Muon takes matrices only: views of the kernels, which share their memory.
         self.matrices = [nn.Parameter(_matrix(p.detach(), like=p)) for p in self.kernels]
+        if any(m.data_ptr() != p.data_ptr() for m, p in zip(self.matrices, self.kernels, strict=True)):
+            raise ValueError("expected kernels whose outputs lie one after the other in memory")  # else nothing learns
         self.parts: list[torch.optim.Optimizer] = []
         if self.kernels:
             self.parts.append(torch.optim.Muon(self.matrices, **self.defaults, adjust_lr_fn="match_rms_adamw"))

@@ -102,6 +102,12 @@ def test_parameters_without_gradient_stay():
     assert torch.equal(net[4].weight, before)
 
 
+def test_kernels_that_it_could_not_reach_are_refused():
+    transposed = nn.Parameter(torch.randn(3, 2, 3, 4).permute(2, 0, 3, 1))
+    with pytest.raises(ValueError, match="one after the other"):
+        MuonAdamW([transposed], lr=0.1, weight_decay=0.0, fused=False)
+
+
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_one_kind_of_parameter_is_enough(ndim):
     parameters = [p for p in network().parameters() if min(p.ndim, 2) == ndim]
