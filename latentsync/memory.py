@@ -63,9 +63,8 @@ class MemoryWatch:
         total = self._me.memory_info().rss
         for child in self._me.children(recursive=True):
             try:
-                size = _size(child)
                 if child.cmdline() != self._command:  # until it starts its program, a child's memory is still ours
-                    total += size
+                    total += _size(child)  # only then: a size from before would be ours again
             except psutil.Error:
                 pass  # it has ended
         return total

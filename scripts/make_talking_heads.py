@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--identities", type=int, nargs=2, metavar=("LO", "HI"), help="seeds of the faces, without HI (any)")
     add("--sentences", type=int, nargs=2, metavar=("LO", "HI"), help="seeds of what is said, without HI (any)")
     add("--languages", type=names, default=(), metavar="en,es", help="drawn from these (all)")
-    add("--variants", type=names, default=(), metavar="f1,m3", help="timbres of the voices (all)")
+    add("--variants", type=names, default=(), metavar="f1,m3", help="timbres of the voices (24 of the 57)")
     add("--voice", help="full name of the speaker's voice, such as gmw/en-US+f3")
     add("--text", help="what the speaker says")
     add("--two_people", action="store_true", help="side by side; one of them speaks")

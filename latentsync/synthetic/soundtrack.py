@@ -12,7 +12,20 @@ from ..errors import ConfigError
 from .room import add_room
 from .seeds import stream
 from .spec import ClipSpec
-from .speech import LEAD_S, PAUSE_S, SAMPLE_RATE, VARIANTS, VOICES, Speech, Voice, join, pad, random_voice, silence
+from .speech import (
+    ALL_VARIANTS,
+    LEAD_S,
+    PAUSE_S,
+    SAMPLE_RATE,
+    VARIANTS,
+    VOICES,
+    Speech,
+    Voice,
+    join,
+    pad,
+    random_voice,
+    silence,
+)
 from .studio import Studio
 
 _PCM = 32767
@@ -29,8 +42,8 @@ def voice_of(spec: ClipSpec, person: int) -> Voice:
         if language is None or spec.language not in (None, language):
             known = ", ".join(VOICES[spec.language or "en"][:3])
             raise ConfigError(f"{named} is no voice of {spec.language or 'any language'}; expected one such as {known}")
-    if unknown := set(spec.variants) - set(VARIANTS):
-        raise ConfigError(f"{', '.join(sorted(unknown))}: no such timbre; expected some of {', '.join(VARIANTS)}")
+    if unknown := set(spec.variants) - set(ALL_VARIANTS):
+        raise ConfigError(f"{', '.join(sorted(unknown))}: no such timbre; expected some of {', '.join(ALL_VARIANTS)}")
     try:
         voice = random_voice(rng, language, variants=spec.variants or VARIANTS)
     except ValueError as error:

@@ -25,8 +25,15 @@ ACCENTS = {
 FEMALE = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Annie", "aunty", "belinda", "linda", "shelby", "steph")
 MALE = ("m1", "m2", "m3", "m4", "m6", "m7", "Alex", "Mario", "david", "edward", "quincy", "robert")
 VARIANTS = FEMALE + MALE  # a variant sounds alike in all languages: split data sets by it
+# Spoken where they are named, never drawn otherwise: what a seed says stays as it is.
+MORE_VARIANTS = (
+    *("Andrea", "anika", "grandma", "zac", "Denis", "Diogo", "Hugo", "Lee", "Marco", "Michael", "Mike", "Nguyen"),
+    *("adam", "antonio", "benjamin", "boris", "croak", "gustave", "ian", "iven3", "kaukovalta", "klatt", "klatt3"),
+    *("m5", "m8", "marcelo", "max", "miguel", "norbert", "pablo", "pedro", "travis", "victor"),
+)
+ALL_VARIANTS = VARIANTS + MORE_VARIANTS
 VOICES = {
-    language: tuple(f"{accent}+{variant}" for accent in accents for variant in VARIANTS)
+    language: tuple(f"{accent}+{variant}" for accent in accents for variant in ALL_VARIANTS)
     for language, accents in ACCENTS.items()
 }
 
@@ -48,7 +55,7 @@ class Voice:
 
     @property
     def variant(self) -> str:
-        """The identity, which VARIANTS lists."""
+        """The identity, one of ALL_VARIANTS."""
         return self.name.partition("+")[2]
 
 

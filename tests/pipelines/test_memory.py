@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,3 +107,28 @@ def test_the_watch_counts_children_and_what_is_gone_again():
         code = "import time; held = b'1' * (100 << 20); time.sleep(0.5)"
         subprocess.run([sys.executable, "-c", code], check=True)
     assert 100e6 < childs.above_idle < 200e6
+
+
+def test_a_child_that_starts_its_program_between_two_looks_is_not_counted_as_us():
+    """Once a child was sized as a copy of this process, 0.8 GB, and named a moment later as ffmpeg."""
+
+    class Starting:
+        looks = 0
+
+        def _look(self, before, after):
+            self.looks += 1
+            return before if self.looks == 1 else after
+
+        def cmdline(self):
+            return self._look(watch._command, ["ffmpeg"])
+
+        def memory_info(self):
+            return SimpleNamespace(rss=self._look(1 << 40, 1 << 20))
+
+        def memory_full_info(self):
+            return SimpleNamespace(pss=self._look(1 << 40, 1 << 20))
+
+    watch = MemoryWatch()
+    own = watch._me.memory_info()
+    watch._me = SimpleNamespace(memory_info=lambda: own, children=lambda recursive: [Starting()])
+    assert watch._resident() <= own.rss + (1 << 20)
