@@ -200,6 +200,8 @@ class UNetData:
     audio_embeds_cache_dir: str = ""  # empty, here and below: a folder of ~/.cache/latentsync
     audio_mel_cache_dir: str = ""
     cache_frames: bool = False  # decoded ones, beside the mels: quick to read, and large
+    cache_latents: bool = False  # the VAE's, of all frames, whole and masked
+    counterfactual: bool = False  # where NAME.other.mp4 is beside NAME.mp4, give the frames of one to make the other
     val_video_path: str = "assets/demo1_video.mp4"
     val_audio_path: str = "assets/demo1_audio.wav"
     batch_size: int = 1  # clips per process
@@ -264,6 +266,9 @@ class UNetRun(Course):
     use_mixed_noise: bool = True
     mixed_noise_alpha: float = 1.0
     audio_dropout: float = 0.0  # share of clips that train without sound, for guidance
+    inverse_snr_weight: float = 0.0  # the noise's error counts 1 + this / SNR times
+    mouth_loss_weight: float = 1.0  # of the noise's error, where the mask has its hole
+    high_noise_share: float = 0.0  # of clips, whose time steps are drawn from the upper half alone
     enable_gradient_checkpointing: bool = True
     max_train_epochs: int = -1  # counts where max_train_steps is -1
     validation_steps: int = 0  # 0: with every checkpoint
@@ -271,9 +276,11 @@ class UNetRun(Course):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.audio_dropout < 1, f"run.audio_dropout is {self.audio_dropout}; use 0 to less than 1")
+        require(0 <= self.high_noise_share <= 1, f"run.high_noise_share is {self.high_noise_share}; use 0 to 1")
         _require_at_least(
             0, "run", self, "sync_loss_weight", "perceptual_loss_weight", "recon_loss_weight",
-            "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha", "validation_steps",
+            "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha", "validation_steps", "inverse_snr_weight",
+            "mouth_loss_weight",
         )  # fmt: skip
         require(
             1 <= self.inference_steps <= 1000, f"run.inference_steps is {self.inference_steps}; use 1 to 1000"

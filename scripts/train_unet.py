@@ -31,6 +31,7 @@ from latentsync.checkpoint import Checkpoint, initialise_from, load_state
 from latentsync.config import load_config, model_config, resolve_path, whisper_path
 from latentsync.data import unet_dataset
 from latentsync.data.clips import TrainingClip
+from latentsync.data.latents import LatentEncoder
 from latentsync.errors import ConfigError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
@@ -168,7 +169,11 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         )
         needs = unet_dataset.needs(cfg.data.num_frames)
         cache = cache_folder() / "training"
-        clips, held_out = prepared_clips(cfg, listed, folder, needs, cache=cache, audio=audio_encoder)
+        mask = fixed_mask(cfg.data.resolution, cfg.data.mask_image_path)
+        latents = LatentEncoder(vae, mask) if cfg.data.cache_latents else None
+        clips, held_out = prepared_clips(
+            cfg, listed, folder, needs, cache=cache, audio=audio_encoder, latents=latents
+        )
         make_video = None
         if cfg.data.val_video_path:
             parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}

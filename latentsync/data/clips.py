@@ -24,6 +24,7 @@ class TrainingClip:
     mel: Path  # .npy, (80, T) float32
     features: Path | None = None  # .npy, (steps, layers + 1, d) float16: Whisper's
     frames: Path | None = None  # .npy, (n_frames, r, r, 3) uint8 RGB
+    latents: Path | None = None  # .npy, (n_frames, 2, 2, 4, h, w) float16, as LatentEncoder gives them
 
 
 def find_clips(folder: str | Path = "", fileslist: str | Path = "") -> list[Clip]:

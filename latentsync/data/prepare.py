@@ -24,6 +24,7 @@ from .cache import Cache, read_array, read_json, write_array, write_json
 from .clips import TrainingClip
 from .frames import decode_resized
 from .inspection import Inspection, inspect, read_sound
+from .latents import LatentEncoder
 from .windows import Needs
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ _SHOWN = 5  # unusable clips in the log
 #: Of cached arrays: a higher number makes them anew.
 _FORMAT = 1
 
-Progress = Callable[[str, int, int], None]  # what is done ("clips" or "features"), how many of them, of how many
+#: What is done ("clips", "features" or "latents"), how many of them, of how many.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,22 @@ def prepare(
     settings: PrepareSettings,
     *,
     audio: Audio2Feature | None = None,
+    latents: LatentEncoder | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Check all clips and cache what training reads: mel spectrograms, and frames where the settings ask for them.
 
-    With `audio` Whisper's features too, on its device, in this process. What is cached already is not made again.
-    Raises ConfigError where no clip can be used or the cache cannot be written.
+    With `audio` Whisper's features too, with `latents` the VAE's, each on its device, in this process. What is cached
+    already is not made again. Raises ConfigError where no clip can be used or the cache cannot be written.
     """
     _make_folders(settings)
     progress = progress or (lambda what, done, total: None)
-    store = _Store(settings, audio.fingerprint()[:16] if audio else None)
+    store = _Store(settings, *(encoder.fingerprint()[:16] if encoder else None for encoder in (audio, latents)))
     failures = _make_entries(clips, store, progress)
     found = {clip.key: store.look(clip) or failures.get(clip.key, "could not be prepared") for clip in clips}
-    if audio:
-        found |= _make_features([item for item in found.values() if isinstance(item, TrainingClip)], audio, progress)
+    for make, encoder in ((_make_features, audio), (_make_latents, latents)):
+        if encoder:
+            found |= make([item for item in found.values() if isinstance(item, TrainingClip)], encoder, progress)
     usable = [item for item in found.values() if isinstance(item, TrainingClip)]
     unusable = [(clip, found[clip.key]) for clip in clips if isinstance(found[clip.key], str)]
     _report(len(clips), unusable)
@@ -93,7 +97,8 @@ class _Store:
     """Where everything about a clip is cached, and whether it is there."""
 
     settings: PrepareSettings
-    fingerprint: str | None  # of Whisper; None: no features
+    whisper: str | None  # its fingerprint; None: no features
+    vae: str | None  # its fingerprint; None: no latents
 
     @property
     def cache(self) -> Cache:
@@ -111,7 +116,10 @@ class _Store:
 
     def features_path(self, digest: str) -> Path | None:
         cache = Cache(self.settings.features_dir or self.settings.cache_dir)
-        return cache.entry(f"whisper-{_FORMAT}-{self.fingerprint}", digest, ".npy") if self.fingerprint else None
+        return cache.entry(f"whisper-{_FORMAT}-{self.whisper}", digest, ".npy") if self.whisper else None
+
+    def latents_path(self, digest: str) -> Path | None:
+        return self.cache.entry(f"latents-{_FORMAT}-{self.vae}", digest, ".npy") if self.vae else None
 
     def inspection(self, digest: str) -> Inspection | None:
         try:
@@ -120,7 +128,7 @@ class _Store:
             return None
 
     def look(self, clip: Clip) -> TrainingClip | str | None:
-        """The clip as it is cached (the features may lack), why it is unusable, or None where work is left."""
+        """The clip as it is cached (features and latents may lack), why it is unusable, or None where work is left."""
         digest = self.cache.known_digest(clip.path)
         known = self.inspection(digest) if digest else None
         if known is None:
@@ -130,7 +138,8 @@ class _Store:
         frames = self.frames_path(digest)
         if any(read_array(path) is None for path in (self.mel_path(digest), frames) if path):
             return None
-        return TrainingClip(clip, known.n_frames, self.mel_path(digest), self.features_path(digest), frames)
+        features, latents = self.features_path(digest), self.latents_path(digest)
+        return TrainingClip(clip, known.n_frames, self.mel_path(digest), features, frames, latents)
 
     def make(self, clip: Clip) -> None:
         """Whatever of the clip is not cached, but for the features. Raises MediaError where it cannot be read."""
@@ -192,6 +201,20 @@ def _make_features(clips: Sequence[TrainingClip], audio: Audio2Feature, progress
             except MediaError as error:
                 failures[clip.clip.key] = str(error)
         progress("features", done, len(clips))
+    return failures
+
+
+def _make_latents(clips: Sequence[TrainingClip], encoder: LatentEncoder, progress: Progress) -> dict[str, str]:
+    """Cache the VAE's latents of clips that lack them; returns the reasons of failures by the clips' keys."""
+    failures: dict[str, str] = {}
+    for done, clip in enumerate(clips, 1):
+        if read_array(clip.latents) is None:
+            try:
+                blocks = decode_resized(clip.clip.path, encoder.resolution)
+                write_array(clip.latents, np.concatenate([encoder(block) for block in blocks]))
+            except MediaError as error:
+                failures[clip.clip.key] = str(error)
+        progress("latents", done, len(clips))
     return failures
 
 

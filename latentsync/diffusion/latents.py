@@ -41,15 +41,20 @@ def latent_mask(mask: Tensor) -> Tensor:
     return mask[:, ::DOWNSAMPLE, ::DOWNSAMPLE]
 
 
+def posterior(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 3, r, r) in [-1, 1] -> mean and standard deviation of the scaled latents, each (n, 4, h, w)."""
+    distribution = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
+    return distribution.mean * SCALING_FACTOR, distribution.std * SCALING_FACTOR
+
+
 def encode(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
     """(n, 3, r, r) in [-1, 1] -> scaled latents (n, 4, h, w).
 
     With standard normal `noise` of the result's shape the posterior is sampled (the public behaviour), without
     it its mean is taken.
     """
-    posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
-    latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise
-    return latents * SCALING_FACTOR
+    mean, std = posterior(vae, pixels)
+    return mean if noise is None else mean + std * noise
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:

@@ -67,9 +67,12 @@ def info_nce(similarity: Tensor, temperature: float) -> Tensor:
     return (sound_of_frames + frames_of_sound).mean(dim=1) / 2
 
 
-def noise_mse(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of all values, a float32 scalar; the shapes must be equal."""
-    return F.mse_loss(predicted.float(), target.float())
+def noise_mse(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean squared error of all values, each times its weight, a float32 scalar.
+
+    predicted and target have the same shape, to which the weight expands.
+    """
+    return (F.mse_loss(predicted.float(), target.float(), reduction="none") * weight).mean()
 
 
 def lower_half(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from latentsync import dist
 from latentsync.config import load_config, resolve_path, save_config
 from latentsync.data.clips import TrainingClip, find_clips
+from latentsync.data.latents import LatentEncoder
 from latentsync.data.prepare import Prepared, PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
@@ -116,6 +117,7 @@ def prepared_clips(
     *,
     cache: Path,
     audio: Audio2Feature | None = None,
+    latents: LatentEncoder | None = None,
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
     """Those of the `listed_clips` that can be used.
 
@@ -130,7 +132,7 @@ def prepared_clips(
             logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
             usable.append([])
             continue
-        prepared = prepare_clips(cfg, clips, needs, cache=cache, audio=audio, name=which)
+        prepared = prepare_clips(cfg, clips, needs, cache=cache, audio=audio, latents=latents, name=which)
         usable.append(prepared.clips)
         if dist.is_first() and prepared.unusable:
             write_unusable(folder / f"unusable_{which}.csv", prepared.unusable)
@@ -146,6 +148,7 @@ def prepare_clips(
     *,
     cache: Path,
     audio: Audio2Feature | None = None,
+    latents: LatentEncoder | None = None,
     name: str = "val",
 ) -> Prepared:
     """The usable ones of some clips, and the others with the reason.
@@ -166,4 +169,4 @@ def prepare_clips(
             bar.set_description(f"{name} {what}", refresh=False)
             bar.update(done - bar.n)
 
-        return prepare(clips, settings, audio=audio, progress=progress)
+        return prepare(clips, settings, audio=audio, latents=latents, progress=progress)

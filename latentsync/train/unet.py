@@ -24,6 +24,8 @@ from latentsync.schema import UNetConfig
 from .log import TrainLog
 
 VALIDATION_SEED = 0  # whatever the run's: curves of different runs can be compared
+PICTURE_LOSSES = {"lpips_loss", "trepa_loss"}  # which compare with the true pictures
+MAX_INVERSE_SNR = 20
 LOGGED_FRAMES = 8  # of a clip, in pictures for people
 
 
@@ -33,7 +35,7 @@ class Draws:
 
     posterior: Tensor  # (3, b, f, 4, h, w) standard normal: target, masked, reference
     noise: Tensor  # (b, 4, f, h, w) unit variance, in part shared by the frames
-    timesteps: Tensor  # (b,) integers in [0, 1000)
+    timesteps: Tensor  # (b,) integers in [0, 1000), in part drawn from the upper half alone
     heard: Tensor  # (b,) booleans: the clip trains with its sound
 
     def to(self, device: torch.device) -> "Draws":
@@ -53,6 +55,8 @@ def draw(cfg: UNetConfig, numbers: Sequence[int], seed: int, n_timesteps: int = 
         own = torch.randn(channels, frames, side, side, generator=generator)
         timestep = torch.randint(n_timesteps, (), generator=generator)
         heard = torch.rand((), generator=generator) >= cfg.run.audio_dropout
+        if torch.rand((), generator=generator) < cfg.run.high_noise_share:
+            timestep = (n_timesteps + timestep) // 2
         rows.append((posterior, share**0.5 * shared + (1 - share) ** 0.5 * own, timestep, heard))
     posterior, noise, timesteps, heard = map(torch.stack, zip(*rows, strict=True))
     return Draws(posterior.transpose(0, 1), noise, timesteps, heard)
@@ -93,7 +97,6 @@ class UNetTask:
         self.validation_clips = validation_clips
         self.supervision = supervision or Supervision()
         self.make_video = make_video
-        self.dataset = self._dataset(clips, cfg.run.seed)
         run = cfg.run
         wanted = {
             "recon_loss": run.recon_loss_weight,
@@ -104,6 +107,7 @@ class UNetTask:
         self.weights = {name: weight for name, weight in wanted.items() if weight}
         if not self.weights:
             raise ConfigError("every loss that is on has weight 0; set run.recon_loss_weight, such as to 1")
+        self.dataset = self._dataset(clips, cfg.run.seed)
         measured = tuple(self.weights) if validation_clips else ()
         self.validation_columns = (*(("loss", *measured) if measured else ()), "sync_offset", "sync_confidence")
 
@@ -116,6 +120,9 @@ class UNetTask:
             audio_feat_length=data.audio_feat_length,
             with_mel=self.supervision.sync is not None,
             seed=seed,
+            counterfactual=data.counterfactual,
+            latents=data.cache_latents,
+            pictures=bool(self.weights.keys() & PICTURE_LOSSES),
         )
 
     def losses(self, model: nn.Module, batch: dict, *, seed: int | None = None) -> dict[str, Tensor]:
@@ -127,19 +134,40 @@ class UNetTask:
         if self.cfg.model.add_audio_layer:
             audio = batch["audio"].float() * draws.heard[:, None, None, None]
         predicted = model(torch.cat([noisy, context], dim=1), draws.timesteps, audio).sample.float()
-        terms = {"recon_loss": noise_mse(predicted, draws.noise)}
+        terms = {"recon_loss": noise_mse(predicted, draws.noise, self.noise_weight(draws.timesteps))}
         if self.weights.keys() - {"recon_loss"}:
             terms |= self.estimate_losses(estimate_x0(self.scheduler, noisy, predicted, draws.timesteps), batch)
         return {name: terms[name] for name in self.weights}
 
+    def noise_weight(self, timesteps: Tensor) -> Tensor:
+        """How much errors count, (b, 1, 1, h, w): more where noise hides the old mouth, and where the mouth is.
+
+        A network that may look at what is left of the true picture learns to copy it before it listens. See
+        `run.inverse_snr_weight` and `run.mouth_loss_weight`; all ones without them.
+        """
+        signal = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        inverse_snr = ((1 - signal) / signal).clamp(max=MAX_INVERSE_SNR)
+        of_time = 1 + self.cfg.run.inverse_snr_weight * inverse_snr
+        keep = lat.latent_mask(self.mask)
+        of_place = keep + self.cfg.run.mouth_loss_weight * (1 - keep)
+        return of_time[:, None, None, None, None] * of_place
+
     @torch.no_grad()
     def encode(self, batch: dict, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled latents (b, 4, f, h, w) of the target, and the other nine channels of the U-Net's input, float32."""
-        target, reference = (lat.to_pixel_values(batch[name].flatten(0, 1)) for name in ("target", "reference"))
-        pixels = (target, lat.mask_pixels(target, self.mask), reference)
-        frames = batch["target"].shape[1]
-        latents = [self._encode(x, n.flatten(0, 1), frames) for x, n in zip(pixels, noise, strict=True)]
+        names = ("target", "masked", "reference")
+        given = {"masked": batch["target"], **batch}
+        latents = [self._latents(name, given[name], n) for name, n in zip(names, noise, strict=True)]
         return latents[0], lat.assemble(lat.latent_mask(self.mask), *latents[1:])
+
+    def _latents(self, name: str, given: Tensor, noise: Tensor) -> Tensor:
+        """Drawn from the cached posterior (b, f, 2, 4, h, w), or by the VAE from pictures (b, f, 3, r, r)."""
+        if self.cfg.data.cache_latents:
+            mean, std = given.float().unbind(2)
+            return (mean + std * noise).transpose(1, 2)
+        pixels = lat.to_pixel_values(given.flatten(0, 1))
+        pixels = lat.mask_pixels(pixels, self.mask) if name == "masked" else pixels
+        return self._encode(pixels, noise.flatten(0, 1), given.shape[1])
 
     def _encode(self, pixels: Tensor, noise: Tensor, frames: int) -> Tensor:
         parts = zip(pixels.to(self.vae.dtype).split(frames), noise.to(self.vae.dtype).split(frames), strict=True)
@@ -153,14 +181,21 @@ class UNetTask:
         if not self.cfg.run.pixel_space_supervise:
             return {"sync_loss": sync(rearrange(latents, "b c f h w -> b f c h w"), batch["mel"])}
         frames, terms = latents.shape[2], {}
-        decoded, true = self._decoded(latents), lat.to_pixel_values(batch["target"].flatten(0, 1))
+        decoded = self._decoded(latents)
+        if "sync_loss" in self.weights:
+            terms["sync_loss"] = sync(decoded.unflatten(0, (-1, frames)), batch["mel"])
+        if self.weights.keys() & PICTURE_LOSSES:
+            true = lat.to_pixel_values(batch[self.pictures].flatten(0, 1))
         if "lpips_loss" in self.weights:
             terms["lpips_loss"] = self.supervision.perceptual(decoded, true)
         if "trepa_loss" in self.weights:
             terms["trepa_loss"] = self.supervision.temporal(lat.to_clips(decoded, frames), lat.to_clips(true, frames))
-        if "sync_loss" in self.weights:
-            terms["sync_loss"] = sync(decoded.unflatten(0, (-1, frames)), batch["mel"])
         return terms
+
+    @property
+    def pictures(self) -> str:
+        """What a batch calls the target's pictures."""
+        return "pictures" if self.cfg.data.cache_latents else "target"
 
     def _decoded(self, latents: Tensor) -> Tensor:
         """Pictures (b f, 3, r, r) float32 in about [-1, 1]."""
@@ -216,10 +251,22 @@ class UNetTask:
         audio = batch["audio"].float() if self.cfg.model.add_audio_layer else None
         predicted = model(torch.cat([noisy, context], dim=1), timesteps, audio).sample.float()
         decoded = self._decoded(estimate_x0(self.scheduler, noisy, predicted, timesteps))
-        pictures = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        rows = (batch["target"][0], batch["reference"][0], pictures)
-        step = max(1, len(pictures) // LOGGED_FRAMES)
+        given = (self._shown(batch[name][:1]) for name in ("target", "reference"))
+        rows = (*given, to_pictures(decoded))
+        step = max(1, len(decoded) // LOGGED_FRAMES)
         return [rearrange(row, "f c h w -> f h w c")[::step].cpu().numpy() for row in rows]
+
+
+    def _shown(self, given: Tensor) -> Tensor:
+        """(f, 3, r, r) uint8 of pictures (1, f, 3, r, r) or cached posteriors (1, f, 2, 4, h, w)."""
+        if not self.cfg.data.cache_latents:
+            return given[0]
+        return to_pictures(self._decoded(given[:, :, 0].float().transpose(1, 2)))
+
+
+def to_pictures(pixels: Tensor) -> Tensor:
+    """In about [-1, 1] -> uint8."""
+    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def freeze(model: nn.Module, cfg: UNetConfig) -> None:

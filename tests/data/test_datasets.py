@@ -10,12 +10,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from latentsync.data import syncnet_dataset, unet_dataset
+from latentsync.data.clips import TrainingClip
 from latentsync.data.frames import read_frames
 from latentsync.data.mel import frames_covered, mel_window
 from latentsync.data.sampler import GlobalBatches
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import MediaError
+from latentsync.types import Clip
 
 from ..media.make import number
 
@@ -134,6 +136,41 @@ def test_augmentation_changes_training_samples_alone_and_all_windows_alike(prepa
         assert not torch.equal(a["frames"], b["frames"]) and torch.equal(b["frames"], changed[n]["frames"])
         assert a["mel"].shape == b["mel"].shape and not torch.equal(a["mel"], b["mel"])
         assert torch.equal(b["mel"], changed[n]["mel"])
+
+
+@pytest.fixture
+def paired(prepared) -> list[TrainingClip]:
+    """Two clips of equal length as counterparts of each other, the second one's frames 20 numbers later, and a third
+    one alone."""
+    first, _, third = prepared(48)
+    frames = np.load(first.frames)
+    later = first.frames.with_name("later.npy")
+    np.save(later, np.roll(frames, -20, axis=0))
+    other = replace(first, clip=Clip("a/00001.other.mp4", first.clip.path), frames=later)
+    return [first, other, third]
+
+
+def test_what_is_given_of_a_counterfactual_pair_shows_the_other(paired):
+    dataset = unet(paired, resolution=48, counterfactual=True)
+    seen = set()
+    for n in range(12):
+        sample, clip = dataset[n], dataset.clip(n)
+        target, masked, reference = (numbers(sample[name]) for name in ("target", "masked", "reference"))
+        seen.add(clip.clip.key)
+        if clip is paired[2]:
+            assert masked == target and abs(reference[0] - target[0]) >= 16
+        else:
+            later = 20 if clip is paired[0] else -20
+            assert masked == reference == [(i + later) % clip.n_frames for i in target]
+        shown = (sample["start"] + (20 if clip is paired[1] else 0)) % clip.n_frames
+        assert target[0] == shown
+        np.testing.assert_array_equal(sample["mel"].numpy(), mel_window(np.load(clip.mel), sample["start"], 16))
+    assert seen == {clip.clip.key for clip in paired}
+
+
+def test_without_the_option_pairs_are_clips_like_any(paired):
+    plain = unet(paired, resolution=48)
+    assert all("masked" not in plain[n] for n in range(6))
 
 
 def test_unet_windows_never_overlap_and_have_their_sound(prepared, whisper):

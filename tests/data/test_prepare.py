@@ -11,15 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from latentsync.build import build_vae
 from latentsync.data import inspection
 from latentsync.data import prepare as module
 from latentsync.data.clips import find_clips
+from latentsync.data.latents import MASKED, WHOLE, LatentEncoder
 from latentsync.data.prepare import PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
+from latentsync.face.mask import fixed_mask
 from latentsync.media.ffmpeg import decode_audio
 from latentsync.types import Clip
+from scripts.make_seeded_checkpoints import VAE_LEVELS, write_vae
 
 from ..media.make import ffmpeg
 from .conftest import FRAMES, make_clip
@@ -34,6 +39,11 @@ def settings(cache: Path, resolution: int | None = None, n_workers: int = 1) -> 
 def entries(cache: Path, kind: str) -> list[Path]:
     """Whole ones; what is still being written has a dot in front."""
     return sorted(path for path in cache.glob(f"{kind}-*/*/*") if not path.name.startswith("."))
+
+
+def tiny_vae(folder: Path) -> Path:
+    write_vae(folder, VAE_LEVELS["tiny"], 0)
+    return folder
 
 
 @pytest.fixture
@@ -75,6 +85,28 @@ def test_what_is_cached_is_not_made_again(prepared, request):
     start = time.perf_counter()
     assert prepared(48) == first
     assert time.perf_counter() - start < 1
+
+
+def test_latents_are_the_vaes_of_whole_and_masked_frames(folder, tmp_path):
+    vae = build_vae(tiny_vae(tmp_path / "vae"))
+    mask = fixed_mask(64)
+    encoder = LatentEncoder(vae, mask)
+    made = prepare(find_clips(folder), settings(tmp_path, 64), latents=encoder).clips
+    for clip in made:
+        pixels = torch.from_numpy(np.load(clip.frames)[5:6]).permute(0, 3, 1, 2) / 127.5 - 1
+        latents = np.load(clip.latents)
+        assert latents.shape == (clip.n_frames, 2, 2, 4, 8, 8) and latents.dtype == np.float16
+        with torch.no_grad():
+            for kind, given in ((WHOLE, pixels), (MASKED, pixels * mask)):
+                found = vae.encode(given).latent_dist
+                for value, expected in zip(latents[5, kind], (found.mean, found.std), strict=True):
+                    np.testing.assert_allclose(value, 0.18215 * expected[0], rtol=2e-3, atol=2e-3)
+    again = prepare(find_clips(folder), settings(tmp_path, 64), latents=encoder).clips
+    assert again == made
+    with torch.no_grad():
+        vae.quant_conv.bias.add_(1)
+    changed = prepare(find_clips(folder), settings(tmp_path, 64), latents=encoder).clips
+    assert not {clip.latents for clip in changed} & {clip.latents for clip in made}
 
 
 def test_a_changed_file_gets_new_entries_and_a_moved_one_keeps_its_own(one, tmp_path):

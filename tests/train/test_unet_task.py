@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latentsync.build import build_scheduler
 from latentsync.config import model_config
+from latentsync.data.latents import MASKED, WHOLE, LatentEncoder
 from latentsync.errors import ConfigError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import LowerHalfLPIPS, SyncLoss
@@ -188,6 +189,17 @@ def test_a_samples_draws_do_not_depend_on_its_batch(make):
     assert not torch.equal(draw(cfg, [9], 2).noise, alone.noise)
 
 
+@pytest.mark.parametrize("share", [0, 0.4, 1])
+def test_high_noise_has_its_share(make, share):
+    cfg = make("stage1", "data.resolution=8", f"run.high_noise_share={share}").cfg
+    timesteps = draw(cfg, range(3000), 0).timesteps
+    assert timesteps.min() >= 500 * (share == 1) and timesteps.max() <= 999
+    assert (timesteps >= 500).float().mean().item() == pytest.approx((1 + share) / 2, abs=0.03)
+    if share < 1:
+        same = timesteps == draw(make("stage1", "data.resolution=8").cfg, range(3000), 0).timesteps
+        assert same.float().mean().item() == pytest.approx(1 - share, abs=0.03)
+
+
 @pytest.mark.parametrize("share", [0, 0.3])
 def test_so_many_clips_train_without_sound(make, share):
     cfg = make("stage1", "data.resolution=8", f"run.audio_dropout={share}").cfg
@@ -254,6 +266,55 @@ def test_the_thirteen_channels_and_the_target(make, vae):
                 scaled_latents(vae, sample["reference"][i], draws.posterior[2, i]),
             ]
             torch.testing.assert_close(given[i], torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_errors_weigh_more_in_noise_and_at_the_mouth(make):
+    model = Recorder()
+    task = make("stage1", "run.inverse_snr_weight=0.5", "run.mouth_loss_weight=3", model=model)
+    sample, draws = batch(7, 3), draw(task.cfg, [7, 3], task.cfg.run.seed)
+    error = torch.randn(draws.noise.shape)
+    model.answer = draws.noise + error
+    alphas = build_scheduler().alphas_cumprod[draws.timesteps]
+    of_time = 1 + 0.5 * torch.minimum((1 - alphas) / alphas, torch.tensor(20.0))
+    keep = fixed_mask(SIDE)[0, ::8, ::8]
+    of_place = 3 - 2 * keep
+    expected = (error**2 * of_time.view(2, 1, 1, 1, 1) * of_place).mean()
+    with torch.no_grad():
+        assert task.losses(model, sample)["recon_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert keep.min() == 0 and keep.max() == 1 and of_time[0] != of_time[1]
+
+
+def test_what_is_given_may_be_of_another_mouth(make, vae):
+    """The masked frames come from where the sample says, the target stays what it is."""
+    model = Recorder()
+    task = make("stage1", model=model)
+    sample, draws = batch(7), draw(task.cfg, [7], task.cfg.run.seed)
+    sample["masked"] = random_frames(1, FRAMES, seed=99)
+    model.answer = draws.noise
+    with torch.no_grad():
+        task.losses(model, sample)
+        given, mask = model.arguments[0][0], fixed_mask(SIDE)
+        masked = scaled_latents(vae, sample["masked"][0], draws.posterior[1, 0], mask)
+        target = scaled_latents(vae, sample["target"][0], draws.posterior[0, 0])
+        a = build_scheduler().alphas_cumprod[draws.timesteps[0]]
+    torch.testing.assert_close(given[5:9], masked, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(given[:4], a.sqrt() * target + (1 - a).sqrt() * draws.noise[0], rtol=1e-4, atol=1e-5)
+
+
+def test_cached_latents_give_the_losses_of_the_pictures(make, vae):
+    encoder = LatentEncoder(vae, fixed_mask(SIDE))
+    sample = batch(7, 3)
+    sample["masked"] = random_frames(2, FRAMES, seed=99)
+    cached = dict(sample) | {"pictures": sample["target"]}
+    for name, kind in (("target", WHOLE), ("masked", MASKED), ("reference", WHOLE)):
+        frames = sample[name].flatten(0, 1).permute(0, 2, 3, 1).numpy()
+        cached[name] = torch.from_numpy(encoder(frames)[:, kind]).unflatten(0, (2, FRAMES))
+    with torch.no_grad():
+        plain = make("stage2").losses(make("stage2").model, sample)
+        task = make("stage2", "data.cache_latents=true")
+        assert task.losses(task.model, cached).keys() == plain.keys()
+        for name, value in task.losses(task.model, cached).items():
+            assert value.item() == pytest.approx(plain[name].item(), rel=5e-3)  # they are kept in half precision
 
 
 def test_losses_of_pictures_see_the_clean_ones_that_the_prediction_implies(make, vae):
