@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from latentsync import REPO_ROOT
 from latentsync.build import build_pipeline, build_syncnet, choose_device
-from latentsync.config import load_config
+from latentsync.config import load_config, resolve_path
 from latentsync.errors import ConfigError, LatentSyncError, MediaError
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.face.mask import fixed_mask
@@ -247,7 +247,10 @@ def use_one_thread() -> None:
 def render(args: argparse.Namespace, studio: Studio | None) -> tuple[list[str], dict[str, str]]:
     """Make the clips that are missing; all their names, and the reasons of those that failed."""
     jobs = {f"{number:06d}": spec_of(args, number) for number in range(args.count)}
-    missing = [job for job in jobs.items() if not is_complete(job[1], args.out, job[0])]
+    try:
+        missing = [job for job in jobs.items() if not is_complete(job[1], args.out, job[0])]
+    except ConfigError as error:
+        raise ConfigError(f"{error}; choose another --out") from error
     n_workers = min(args.workers or os.cpu_count() or 1, max(len(missing), 1))
     task = partial(write_one, folder=args.out, studio=studio)
     failures = {}
@@ -264,7 +267,7 @@ class Model:
     def __init__(self, args: argparse.Namespace, build: Build) -> None:
         self.args, self.cfg = args, load_config(UNetConfig, args.unet_config_path)
         self.pipeline = build(self.cfg, args)
-        weights = Path(args.inference_ckpt_path or self.cfg.ckpt.inference_ckpt_path)
+        weights = Path(args.inference_ckpt_path or resolve_path(self.cfg.ckpt.inference_ckpt_path))
         stamp = weights.stat().st_mtime_ns if weights.is_file() else 0
         settings = (self.cfg, weights, stamp, args.inference_steps, args.guidance_scale, args.generator_seed)
         self.folder = args.out / f"made-{zlib.crc32(repr(settings).encode()):08x}"
@@ -409,7 +412,7 @@ def tell(found: Iterable[tuple[Bar, float, bool | None]]) -> list[dict]:
         else:
             word, got = "met" if met else "MISSED", f"{value:.3f}"
         print(f"{word:<12}  {bar}: {got}")
-        content.append({"bar": str(bar), "value": None if np.isnan(value) else value, "met": met})
+        content.append({"bar": str(bar), "value": value if np.isfinite(value) else None, "met": met})
     return content
 
 
@@ -472,8 +475,8 @@ def main(args: argparse.Namespace, *, studio: Studio | None = None, build: Build
         raise ConfigError(f"{args.out} cannot be made ({error.strerror}); choose another folder") from error
     judge = load_judge(args)
     pairs = pairs_of(args.footage) if args.footage else []
+    model = Model(args, build)  # mistakes are told before anything is drawn
     names, failures = ([], {}) if args.footage else render(args, studio)
-    model = Model(args, build)
     rows, shown = [], []
     with MediaPipeDetector() as detector:
         watcher = Watcher(detector, paste_weight(fixed_mask(SIDE)), judge)

@@ -14,7 +14,7 @@ from eval import eval_synthetic
 from eval.eval_synthetic import BARS, KINDS, NEEDS_JUDGE, cli, means, pairs_of, verdicts
 from latentsync.checkpoint import save_checkpoint
 from latentsync.config import load_config, model_config
-from latentsync.errors import MediaError
+from latentsync.errors import ConfigError, MediaError
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.schema import SyncNetConfig
 
@@ -39,9 +39,9 @@ def judge_flags(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def drawn(espeak, tiny_flags, one_thread, tmp_path_factory) -> tuple[Path, int, list[dict]]:
-    """The command on a clip of 2 s: its folder, exit status and rows."""
+    """The command on a clip of 1.2 s: its folder, exit status and rows."""
     folder = tmp_path_factory.mktemp("drawn")
-    clips = ["--count", "1", "--seed", "8", "--size", "288", "--seconds", "2", "2", "--workers", "1"]
+    clips = ["--count", "1", "--seed", "46", "--size", "288", "--seconds", "1.2", "1.2", "--workers", "1"]
     flags = [*FAST, *tiny_flags, *clips]
     status = cli(["--out", str(folder), "--picture", str(folder / "moments.jpg"), *flags])
     content = json.loads((folder / "eval_synthetic.json").read_text())
@@ -68,7 +68,7 @@ def test_the_truth_meets_every_bar_and_the_source_misses_those_of_the_lips(drawn
     truth = {bar.column: met for bar, _, met in verdicts(rows[:5], judge=False, kind="truth")}
     source = {bar.column: met for bar, _, met in verdicts(rows[:5], judge=False, kind="source")}
     assert truth == {bar.column: None if bar.column in NEEDS_JUDGE else True for bar in BARS}
-    assert not any(source[column] for column in ("lips_new", "lips_old_only", "precision"))
+    assert not any(source[column] for column in ("lips_new", "lips_old_only", "recall"))
     assert source["seam"] and source["faces"]
     by_kind = {row["kind"]: row for row in rows[:5]}
     assert by_kind["source"]["lips_old"] > 0.85 and by_kind["truth"]["lips_new"] > 0.85
@@ -135,6 +135,9 @@ def test_clips_are_drawn_once_and_more_are_added(tmp_path):
     args.count = 2
     assert eval_synthetic.render(args, STUDIO) == (["000000", "000001"], {})
     assert {path: path.stat().st_mtime_ns for path in times} == times
+    args.seed = 1
+    with pytest.raises(ConfigError, match="another --out"):
+        eval_synthetic.render(args, STUDIO)
 
 
 @pytest.mark.parametrize(
