@@ -8,7 +8,8 @@ import numpy as np
 
 from latentsync.files import atomic_path
 
-SIDE, GAP, LABEL = 160, 6, 84  # pixels of a face, between clips, and of the labels' column
+WIDTH, HEIGHT = 120, 160  # pixels of a face: squares are the 3:4 of people, compressed
+GAP, LABEL = 6, 84  # pixels between clips, and of the labels' column
 MOMENTS = 8
 
 
@@ -28,9 +29,9 @@ def save(clips: Sequence[np.ndarray], path: Path) -> None:
 
 
 def _face(square: np.ndarray) -> np.ndarray:
-    return cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(square, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def _label(text: str) -> np.ndarray:
-    label = np.full((SIDE, LABEL, 3), 255, np.uint8)
-    return cv2.putText(label, text, (6, SIDE // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    label = np.full((HEIGHT, LABEL, 3), 255, np.uint8)
+    return cv2.putText(label, text, (6, HEIGHT // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
