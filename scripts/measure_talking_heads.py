@@ -22,18 +22,16 @@ from latentsync.errors import LatentSyncError, MediaError
 from latentsync.face.detect import Face, MediaPipeDetector
 from latentsync.face.warp import inverse
 from latentsync.media.ffmpeg import decode_audio, decode_frames
+from latentsync.metrics.curves import LAG_REACH, Lag, best_lag
+from latentsync.metrics.mouth import lip_gap
 from latentsync.synthetic.aligned import mesh_views, views
 from latentsync.synthetic.clip import ClipFrame, frames
 from latentsync.synthetic.fidelity import (
-    LAG_REACH,
     REFERENCE_SIZE,
     STEP_S,
     Fidelity,
-    Lag,
     Observed,
-    best_lag,
     fidelity,
-    lip_gap,
     sound_lag,
 )
 from latentsync.synthetic.motion import STRONG

@@ -26,6 +26,7 @@ ALLOWED = {
     ("whisper", "media"),
     ("models", "checkpoint"),
     ("diffusion", "models"),
+    ("synthetic", "metrics"),  # drawn people are measured as any are
 }
 APPLICATIONS = {"scripts", "preprocess", "eval", "gradio_app"}
 

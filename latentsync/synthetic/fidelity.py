@@ -9,40 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..face.detect import mesh_alignment_points
+from ..metrics.curves import Lag, best_lag, correlation
+from ..metrics.mouth import lip_gap
 from .mouth import BILABIALS, STOPS, VISEME_OF, VOICED_STOPS, VOWELS
 from .speech import SILENCE, Phoneme
 
-#: Pairs of mesh points, upper and lower, on the inner edges of the lips: the middle, and a third aside.
-INNER_LIPS = ((13, 14), (82, 87), (312, 317))
-EYE_CORNERS = (33, 263)
 STILL = 0.01  # face heights: lips whose gap varies less say nothing about how well it is seen
 REFERENCE_SIZE = 190  # pixels of a face's height, for what is given in pixels
-LAG_REACH = 10  # frames
-
-
-# Lips
-
-
-def lip_gap(landmarks: np.ndarray) -> np.ndarray:
-    """How far the lips of meshes (f, 468, 2) are apart, (f,) pixels; < 0 where they cross.
-
-    The mean over three pairs of points, along the face's own vertical: one pair is noisier, and what lips move
-    sideways is no opening.
-    """
-    across = landmarks[:, EYE_CORNERS[1]] - landmarks[:, EYE_CORNERS[0]]
-    across = across / np.linalg.norm(across, axis=1, keepdims=True)
-    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
-    upper, lower = np.array(INNER_LIPS).T
-    return ((landmarks[:, lower] - landmarks[:, upper]).mean(axis=1) * down).sum(axis=1)
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's coefficient over what is finite in both (f,); nan where one of them does not vary."""
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = np.asarray(a, np.float64)[known], np.asarray(b, np.float64)[known]
-    if len(a) < 3 or np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 # Points
@@ -133,39 +106,6 @@ def _alignment(meshes: np.ndarray) -> np.ndarray:
 
 
 # Time
-
-
-@dataclass(frozen=True)
-class Lag:
-    """How much later something comes than it should."""
-
-    steps: int  # the best one
-    exact: float  # between steps, by a parabola
-    correlation: float  # at the best one
-
-
-def best_lag(expected: np.ndarray, signal: np.ndarray, reach: int = LAG_REACH) -> Lag:
-    """By how many steps `signal` (f,) is late against `expected` (f,), within +-`reach`; nan counts as unknown.
-
-    Raises ValueError where nothing varies.
-    """
-    if len(expected) != len(signal):
-        raise ValueError(f"expected equal lengths, got {len(expected)} and {len(signal)}")
-    reach = min(reach, max(0, len(signal) - 3))
-    lags = np.arange(-reach, reach + 1)
-    n = len(signal)
-    scores = np.array(
-        [correlation(expected[max(0, -lag) : n - max(0, lag)], signal[max(0, lag) : n + min(0, lag)]) for lag in lags]
-    )
-    if not np.isfinite(scores).any():
-        raise ValueError("expected a signal that varies, got a constant")
-    best = int(np.nanargmax(scores))
-    exact = float(lags[best])
-    if 0 < best < len(lags) - 1 and np.isfinite(scores[best - 1 : best + 2]).all():
-        left, middle, right = scores[best - 1 : best + 2]
-        if (curve := left - 2 * middle + right) < 0:
-            exact += 0.5 * (left - right) / curve
-    return Lag(int(lags[best]), exact, float(scores[best]))
 
 
 def expected_loudness(phonemes: Sequence[Phoneme], times_s: np.ndarray) -> np.ndarray:

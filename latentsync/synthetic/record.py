@@ -155,7 +155,7 @@ def _person(clip: Clip, frames: Sequence[ClipFrame], shot: int, person: int, *, 
 def _said(clip: Clip, words: Speech, person: int, *, other: bool) -> dict[str, Any]:
     return {
         "sentence_seed": clip.spec.sentence(person, other=other),
-        "voice_seed": clip.spec.voice_seed(person),
+        "voice_seed": clip.spec.voice_seed(person, other=other),
         "voice": asdict(words.voice) if words.voice else None,
         "language": words.language,
         "text": words.text,

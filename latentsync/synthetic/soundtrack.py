@@ -32,9 +32,9 @@ _PCM = 32767
 _FADE_S = 0.01  # of words that the clip's end cuts off: no click
 
 
-def voice_of(spec: ClipSpec, person: int) -> Voice:
-    """Who lends a person the voice. Raises ConfigError for names that are not known."""
-    rng = stream(spec.voice_seed(person), "voice")
+def voice_of(spec: ClipSpec, person: int, *, other: bool = False) -> Voice:
+    """Who lends a person the voice, in the counterfactual with `other`. Raises ConfigError for unknown names."""
+    rng = stream(spec.voice_seed(person, other=other), "voice")
     named = spec.voice if person == spec.subject else None
     language = spec.language
     if named is not None:
@@ -66,7 +66,7 @@ def words_of(spec: ClipSpec, studio: Studio, n_frames: int, *, other: bool = Fal
 
 
 def _words(spec: ClipSpec, studio: Studio, person: int, seconds: float, *, other: bool) -> Speech:
-    voice = voice_of(spec, person)
+    voice = voice_of(spec, person, other=other)
     if spec.text is not None and person == spec.subject and not other:
         said = studio.speak(spec.text, voice)
     else:

@@ -51,8 +51,8 @@ class ClipSpec:
     """One clip. Times in seconds of the clip, lengths in pixels of its frames.
 
     Identities, sentences and voices have seeds of their own, so that sets can be split by each of them. They count
-    the people of the first shot from left to right, then those of the second; after the people's sentences comes that
-    of the counterfactual. What is not given follows from `seed`.
+    the people of the first shot from left to right, then those of the second; after the people's sentences come those
+    of the counterfactual, and so do voices, which without any are the same. What is not given follows from `seed`.
 
     Raises ConfigError for values that are out of range or do not go together.
     """
@@ -148,8 +148,10 @@ class ClipSpec:
     def identity(self, shot: int, person: int) -> int:
         return self._seed("identities", shot * self.people + person)
 
-    def voice_seed(self, person: int) -> int:
-        return self._seed("voices", person)
+    def voice_seed(self, person: int, *, other: bool = False) -> int:
+        """The seed of a person's voice; in the counterfactual another one only where it is given."""
+        has_another = other and person + self.people < len(self.voices)
+        return self._seed("voices", person + (self.people if has_another else 0))
 
     def sentence(self, person: int, *, other: bool = False) -> int:
         """The seed of what a person says, or says in the counterfactual."""

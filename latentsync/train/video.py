@@ -20,7 +20,7 @@ from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
 from latentsync.losses.terms import SyncLoss, lower_half
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
-from latentsync.metrics.sync_score import embed_windows, sync_score
+from latentsync.metrics.sync_score import SyncScore, embed_windows, sync_score
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.job import temporary_folder
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, arrival
@@ -45,6 +45,19 @@ class SyncJudge:
         """(n, f, 3, h, w) uint8 -> (n, f 3, h, w) in [-1, 1]."""
         pixels = lat.to_pixel_values(windows)
         return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
+
+    @torch.inference_mode()
+    def score(self, faces: Tensor, sound: Path) -> SyncScore | None:
+        """Of aligned faces (f, 3, h, w) uint8 at 25 frames/s; None for too few to tell an offset. Raises MediaError."""
+        with temporary_folder(None) as folder:
+            mel = mel_spectrogram(decode_audio(sound, Path(folder)))
+        length = self.num_frames
+        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
+        if last < length:
+            return None
+        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
+        frames = lat.resize_pictures(faces[: last + length], self.resolution)
+        return sync_score(*embed_windows(self.network, frames, torch.from_numpy(mels), self.pictures))
 
     @classmethod
     def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge | None":
@@ -106,18 +119,9 @@ class ValidationVideo:
         return shown(path), self.measured(pipeline.faces, sound)
 
     def measured(self, faces: list[Tensor], sound: Path) -> dict[str, float]:
-        if self.judge is None:
+        score = self.judge.score(torch.stack(faces), sound) if self.judge and faces else None
+        if score is None:
             return {}
-        with temporary_folder(None) as folder:
-            mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        length = self.judge.num_frames
-        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
-        if last < length:
-            return {}  # too few windows to tell an offset
-        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
-        frames = torch.stack(faces[: last + length])
-        vision, audio = embed_windows(self.judge.network, frames, torch.from_numpy(mels), self.judge.pictures)
-        score = sync_score(vision, audio)
         return {"sync_offset": score.offset, "sync_confidence": score.confidence}
 
 

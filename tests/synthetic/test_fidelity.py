@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 from latentsync.face.detect import LEFT_BROW, NOSE, RIGHT_BROW
+from latentsync.metrics.curves import best_lag, correlation
+from latentsync.metrics.mouth import INNER_LIPS, lip_gap
 from latentsync.synthetic.fidelity import (
-    INNER_LIPS,
     REFERENCE_SIZE,
     STEP_S,
     Observed,
-    best_lag,
     constant_bias,
-    correlation,
     expected_loudness,
     fidelity,
-    lip_gap,
     measured_loudness,
     offsets,
     sound_lag,

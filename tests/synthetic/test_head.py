@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from latentsync.face.detect import EYES, MediaPipeDetector
+from latentsync.metrics.mouth import lip_gap
 from latentsync.synthetic.cage import cage, eye_ring, mouth_ring
 from latentsync.synthetic.canvas import Canvas
-from latentsync.synthetic.fidelity import lip_gap
 from latentsync.synthetic.head import TalkingHead
 from latentsync.synthetic.pose import FaceTruth, Pose
 

@@ -1,0 +1,525 @@
+"""How well a model syncs lips, on drawn people whose truth is known: unseen faces, sentences and voices.
+
+    python -m eval.eval_synthetic --count 30 --seed 1 --out debug/eval --picture moments.jpg
+
+Each clip's person says one sentence and is given another by another voice; the truth is the same person saying that.
+What the model makes of it is measured, and so are controls: the truth itself, the source as it is, and what the model
+makes of a third sentence (`wrong`), or of the same sound with its pieces in another order (`shuffled`: all that matters
+is right but the time). Each bar is met or missed; exits with 1 where one is missed or a clip failed.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import os
+import signal
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from latentsync import REPO_ROOT
+from latentsync.build import build_pipeline, build_syncnet, choose_device
+from latentsync.config import load_config, resolve_path
+from latentsync.errors import ConfigError, LatentSyncError, MediaError
+from latentsync.face.detect import MediaPipeDetector
+from latentsync.face.mask import fixed_mask
+from latentsync.face.paste import paste_weight
+from latentsync.files import atomic_path
+from latentsync.metrics.curves import best_lag, beyond, correlation, speed
+from latentsync.metrics.mouth import Closures, closed_below, closures, mouth_change, region_psnr
+from latentsync.metrics.seam import seam
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.synthetic.record import OTHER
+from latentsync.synthetic.seeds import derived
+from latentsync.synthetic.spec import ClipSpec
+from latentsync.synthetic.speech import SILENCE
+from latentsync.synthetic.studio import Studio
+from latentsync.synthetic.swap import SOUNDS, is_complete, sound_path, swap_spec, write_swap
+from latentsync.train.video import SyncJudge
+from latentsync.workers import run_jobs
+from scripts.parser import Parser
+
+from .moments import moments, save
+from .watch import FPS, SIDE, Seen, alignment, judged, watch
+
+DEFAULT_CONFIG = REPO_ROOT / "configs/unet/demo.yaml"
+UNSEEN = (100000, 110000)  # identities and sentences of docs/training.md's held-out clips
+UNSEEN_VARIANTS = ("shelby", "steph", "quincy", "robert")
+VIDEO_SUFFIXES, SOUND_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm"), (".wav", ".m4a", ".mp3", ".flac")
+SHOWN = 3  # clips in the picture
+
+KINDS = ("result", "truth", "source", "wrong", "shuffled")
+MADE = {"new": "result", "wrong": "wrong", "shuffled": "shuffled"}  # from which of SOUNDS
+COLUMNS = {
+    "lips_new": "correlation of the measured opening with the drawn truth of the new sound",
+    "lag": "frames that the opening is late against it",
+    "lips_old": "correlation with the truth of the old sound",
+    "lips_old_only": "with what of that the new sound's truth does not explain: sentences are alike by chance",
+    "speed": "of the opening, relative to that measured on the truth",
+    "wanted": "p, b and m of the new sound",
+    "found": "of these, with closed lips",
+    "shut": "frames of speech with closed lips",
+    "right": "of these, where the truth's are",
+    "recall": "found of wanted",
+    "precision": "right of shut",
+    "offset": "frames that the new sound is early, says the judge",
+    "confidence": "of the judge",
+    "psnr": "dB against the truth where the model paints",
+    "seam": "edges along the border of that, relative to the truth's",
+    "change": "of the mouth's picture from frame to frame, relative to the truth's",
+    "faces": "share of frames with a face",
+}
+NEEDS_JUDGE = ("offset", "confidence")
+NO_JUDGE = "there is no judge; train a SyncNet by train_syncnet.sh and name it by --judge_config and --judge_ckpt"
+
+Row = dict[str, float | str]
+Build = Callable[[UNetConfig, argparse.Namespace], LipsyncPipeline]
+
+
+# What must hold
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the results' statistic of a column must reach."""
+
+    column: str
+    statistic: str  # a name in STATISTICS
+    low: float = -np.inf
+    high: float = np.inf
+
+    def __str__(self) -> str:
+        bounds = [f">= {self.low:g}"] * np.isfinite(self.low) + [f"<= {self.high:g}"] * np.isfinite(self.high)
+        return f"{self.column}, {self.statistic} {' and '.join(bounds)}"
+
+
+BARS = (
+    Bar("lips_new", "mean", low=0.80),
+    Bar("lag", "median size", high=0),
+    Bar("lips_old_only", "mean", high=0.15),
+    Bar("speed", "mean", low=0.75),
+    Bar("recall", "of all clips", low=0.70),
+    Bar("precision", "of all clips", low=0.60),
+    Bar("offset", "share of 0", low=0.90),
+    Bar("confidence", "relative to the truth", low=0.85, high=1.15),
+    Bar("seam", "mean", high=1.10),  # a step of four grey levels all around is 1.10 to 1.16, one of eight 1.3 to 1.5
+    Bar("change", "mean", low=0.70, high=1.20),
+    Bar("faces", "mean", low=1.0),
+)
+
+
+def _of_all(column: str, rows: Sequence[Row], truth: Sequence[Row]) -> float:
+    total = sum((Closures(*(int(row[name]) for name in ("wanted", "found", "shut", "right"))) for row in rows), NONE)
+    return getattr(total, column)
+
+
+NONE = Closures(0, 0, 0, 0)
+#: From a column, the rows of one kind and those of the truth; nan is a miss.
+STATISTICS: dict[str, Callable[[str, Sequence[Row], Sequence[Row]], float]] = {
+    "mean": lambda c, rows, truth: np.mean(values(c, rows)),
+    "median size": lambda c, rows, truth: np.median(np.nan_to_num(np.abs(values(c, rows)), nan=np.inf)),
+    "of all clips": _of_all,
+    "share of 0": lambda c, rows, truth: np.mean(values(c, rows) == 0),
+    "relative to the truth": lambda c, rows, truth: np.mean(values(c, rows)) / np.mean(values(c, truth)),
+}
+
+
+def values(column: str, rows: Sequence[Row]) -> np.ndarray:
+    return np.array([row[column] for row in rows], np.float64)
+
+
+def verdicts(rows: Sequence[Row], *, judge: bool, kind: str = "result") -> list[tuple[Bar, float, bool | None]]:
+    """For each bar its statistic, and whether it is met; None where there is no judge to measure it."""
+    own, truth = ([row for row in rows if row["kind"] == k] for k in (kind, "truth"))
+    found = []
+    for bar in BARS:
+        if bar.column in NEEDS_JUDGE and not judge:
+            found.append((bar, float("nan"), None))
+            continue
+        value = float(STATISTICS[bar.statistic](bar.column, own, truth))
+        found.append((bar, value, bool(bar.low <= value <= bar.high)))
+    return found
+
+
+# What is measured
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is known of a video of f frames."""
+
+    opening: np.ndarray  # (f,) of the lips, heights of the face
+    size: np.ndarray  # (f,) height of the face, pixels
+    closed_s: list[tuple[float, float]]  # when p, b and m close the lips
+    spoken: np.ndarray  # (f,) bool
+
+    @classmethod
+    def read(cls, video: Path) -> "Drawn":
+        person = json.loads(video.with_suffix(".json").read_text())["people"][0]
+        gap, size = (np.array(person["frames"][name]) for name in ("lip_gap", "size"))
+        times_s = (np.arange(len(gap)) + 0.5) / FPS
+        spoken = np.zeros(len(gap), bool)
+        for symbol, start_s, end_s in person["phonemes"]:
+            spoken |= (symbol != SILENCE) & (times_s >= start_s) & (times_s < end_s)
+        return cls(gap / size, size, [(start_s, end_s) for start_s, end_s in person["closed"]], spoken)
+
+
+class Task:
+    """One clip: what is known of it, and what is seen of its truth and its source."""
+
+    def __init__(self, folder: Path, name: str, detector: MediaPipeDetector, weight: np.ndarray) -> None:
+        self.name, self.detector, self.weight = name, detector, weight
+        self.source, self.truth = folder / f"{name}.mp4", folder / f"{name}{OTHER}.mp4"
+        self.sound = sound_path(folder, name, "new")
+        self.old, self.new = Drawn.read(self.source), Drawn.read(self.truth)
+        self.matrices = alignment(self.source, detector)
+        self.seen = {"truth": self.watch(self.truth), "source": self.watch(self.source)}
+        openings = [self.seen[kind].gap / self.new.size for kind in ("truth", "source")]
+        self.threshold = closed_below(openings, [self.new.opening, self.old.opening])
+
+    def watch(self, video: Path) -> Seen:
+        return watch(video, self.matrices, self.detector)
+
+    def row(self, kind: str, seen: Seen, judge: SyncJudge | None) -> Row:
+        """The measurements of a video, against the truth as far as it reaches."""
+        n = len(seen.gap)
+        new, old, size = self.new.opening[:n], self.old.opening[:n], self.new.size[:n]
+        opening, truth = seen.gap / size, self.seen["truth"]
+        spans, spoken = self.new.closed_s, self.new.spoken[:n]
+        lips = closures(opening, new, spans, spoken, threshold=self.threshold, fps=FPS)
+        return {
+            "clip": self.name,
+            "kind": kind,
+            "lips_new": correlation(opening, new),
+            "lag": lag(new, opening),
+            "lips_old": correlation(opening, old),
+            "lips_old_only": correlation(opening, beyond(old, new)),
+            "speed": speed(opening) / speed(truth.gap[:n] / size),
+            **{name: getattr(lips, name) for name in ("wanted", "found", "shut", "right", "recall", "precision")},
+            **judged(judge, seen, self.sound),
+            "psnr": region_psnr(seen.squares, truth.squares[:n], self.weight >= 1),
+            "seam": seam(seen.squares, truth.squares[:n], self.weight),
+            "change": mouth_change(seen.squares) / mouth_change(truth.squares[:n]),
+            "faces": seen.faces,
+        }
+
+
+def lag(expected: np.ndarray, opening: np.ndarray) -> float:
+    try:
+        return best_lag(expected, opening).steps
+    except ValueError:  # lips that never move
+        return float("nan")
+
+
+# The clips
+
+
+def spec_of(args: argparse.Namespace, number: int) -> ClipSpec:
+    return swap_spec(
+        derived(args.seed, "swap", number),
+        seconds=tuple(args.seconds),
+        side=args.size,
+        identities=tuple(args.identities),
+        sentences=tuple(args.sentences),
+        variants=tuple(name.strip() for name in args.variants.split(",") if name.strip()),
+    )
+
+
+def write_one(job: tuple[str, ClipSpec], *, folder: Path, studio: Studio | None) -> None:
+    write_swap(job[1], folder, job[0], studio=studio)
+
+
+def use_one_thread() -> None:
+    cv2.setNumThreads(1)  # as there is one process for each processor
+
+
+def render(args: argparse.Namespace, studio: Studio | None) -> tuple[list[str], dict[str, str]]:
+    """Make the clips that are missing; all their names, and the reasons of those that failed."""
+    jobs = {f"{number:06d}": spec_of(args, number) for number in range(args.count)}
+    try:
+        missing = [job for job in jobs.items() if not is_complete(job[1], args.out, job[0])]
+    except ConfigError as error:
+        raise ConfigError(f"{error}; choose another --out") from error
+    n_workers = min(args.workers or os.cpu_count() or 1, max(len(missing), 1))
+    task = partial(write_one, folder=args.out, studio=studio)
+    failures = {}
+    with closing(run_jobs(task, missing, n_workers=n_workers, prepare=use_one_thread)) as done:
+        for (name, _), failure in tqdm(done, "drawn", len(missing), disable=args.quiet or not missing):
+            if failure:
+                failures[name] = failure
+    return [name for name in jobs if name not in failures], failures
+
+
+class Model:
+    """The pipeline, loaded once; what it has made is kept in a folder of the model and its settings."""
+
+    def __init__(self, args: argparse.Namespace, build: Build) -> None:
+        self.args, self.cfg = args, load_config(UNetConfig, args.unet_config_path)
+        self.pipeline = build(self.cfg, args)
+        weights = Path(args.inference_ckpt_path or resolve_path(self.cfg.ckpt.inference_ckpt_path))
+        stamp = weights.stat().st_mtime_ns if weights.is_file() else 0
+        settings = (self.cfg, weights, stamp, args.inference_steps, args.guidance_scale, args.generator_seed)
+        self.folder = args.out / f"made-{zlib.crc32(repr(settings).encode()):08x}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, video: Path, sound: Path, name: str) -> Path:
+        """A video with other lips, made unless it is there; frame i is the source's frame i."""
+        out = self.folder / f"{name}.mp4"
+        if not out.is_file():
+            self.pipeline(
+                video,
+                sound,
+                out,
+                num_frames=self.cfg.data.num_frames,
+                num_inference_steps=self.args.inference_steps,
+                guidance_scale=self.args.guidance_scale,
+                mask_image_path=self.cfg.data.mask_image_path or None,
+                generator=torch.Generator().manual_seed(self.args.generator_seed),
+                loop="cut",
+            )
+        return out
+
+
+def load_pipeline(cfg: UNetConfig, args: argparse.Namespace) -> LipsyncPipeline:
+    return build_pipeline(
+        cfg, args.inference_ckpt_path, config_path=args.unet_config_path, device=args.device, dtype=args.dtype
+    )
+
+
+def load_judge(args: argparse.Namespace) -> SyncJudge | None:
+    """Raises LatentSyncError for one that is named and cannot be used."""
+    if args.judge_config is None:
+        return None
+    cfg = load_config(SyncNetConfig, args.judge_config)
+    if cfg.data.latent_space:
+        raise ConfigError(f"{args.judge_config} looks at latents; expected a judge of pixels, so name another one")
+    network = build_syncnet(cfg, args.judge_ckpt, device=choose_device(args.device))
+    return SyncJudge(network, cfg.data.num_frames, cfg.data.resolution, cfg.data.lower_half)
+
+
+def measure_clip(folder: Path, name: str, model: Model, watcher: "Watcher") -> tuple[list[Row], np.ndarray]:
+    """The rows of all KINDS, and moments of the first three."""
+    task = Task(folder, name, watcher.detector, watcher.weight)
+    for sound in SOUNDS:
+        video = model(task.source, sound_path(folder, name, sound), f"{name}.{sound}")
+        task.seen[MADE[sound]] = task.watch(video)
+    shown = {kind: task.seen[kind].squares for kind in ("source", "result", "truth")}
+    return [task.row(kind, task.seen[kind], watcher.judge) for kind in KINDS], moments(shown)
+
+
+def measure_pair(video: Path, sound: Path, model: Model, watcher: "Watcher") -> tuple[list[Row], np.ndarray]:
+    """What needs no truth, of real footage: its seam is relative to the source's edges."""
+    stamp = zlib.crc32(f"{video.resolve()} {sound.resolve()}".encode())
+    made = model(video, sound, f"{video.stem}.{stamp:08x}")
+    matrices = alignment(video, watcher.detector)
+    source, result = (watch(path, matrices, watcher.detector) for path in (video, made))
+    row = {
+        "clip": video.stem,
+        "kind": "footage",
+        **judged(watcher.judge, result, sound),
+        "seam": seam(result.squares, source.squares[: len(result.squares)], watcher.weight),
+        "faces": result.faces,
+    }
+    return [row], moments({"source": source.squares, "result": result.squares})
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What all clips are looked at with."""
+
+    detector: MediaPipeDetector
+    weight: np.ndarray  # (SIDE, SIDE) float32, share of what the model paints
+    judge: SyncJudge | None
+
+
+def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
+    """NAME_video.* and NAME_audio.* of a folder, by name. Raises MediaError where there is no such pair."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    videos, sounds = (
+        {path.stem.removesuffix(part): path for path in files if path.stem.endswith(part) and path.suffix in suffixes}
+        for part, suffixes in (("_video", VIDEO_SUFFIXES), ("_audio", SOUND_SUFFIXES))
+    )
+    pairs = [(video, sounds[name]) for name, video in videos.items() if name in sounds]
+    if not pairs:
+        raise MediaError(f"{folder} has no NAME_video.mp4 with a NAME_audio.wav; name the files so")
+    return pairs
+
+
+# Telling
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as lines, columns as wide as they need."""
+    columns = [name for name in ("clip", "kind", *COLUMNS) if any(name in row for row in rows)]
+    cells = [columns, *([_cell(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return "-" if np.isnan(value) else f"{value:d}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def means(rows: Sequence[Row]) -> list[Row]:
+    """One row for each kind: sums of counts, ratios of these, else the mean of what is known."""
+    result = []
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        mean: Row = {"clip": f"all {len(own)}", "kind": kind}
+        for column in (name for name in COLUMNS if name in own[0]):
+            known = values(column, own)[np.isfinite(values(column, own))]
+            if column in ("recall", "precision"):
+                mean[column] = _of_all(column, own, ())
+            elif column in ("wanted", "found", "shut", "right"):
+                mean[column] = int(known.sum())
+            else:
+                mean[column] = float(known.mean()) if len(known) else float("nan")
+        result.append(mean)
+    return result
+
+
+def write_tables(folder: Path, rows: Sequence[Row], summary: Mapping) -> None:
+    """eval_synthetic.csv and eval_synthetic.json; nan is empty or null."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    plain = [{k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()} for row in rows]
+    with atomic_path(folder / "eval_synthetic.csv") as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(plain)
+    with atomic_path(folder / "eval_synthetic.json") as path:
+        path.write_text(json.dumps({**summary, "rows": plain}, indent=1, ensure_ascii=False) + "\n")
+
+
+def tell(found: Iterable[tuple[Bar, float, bool | None]]) -> list[dict]:
+    """Print each bar, met, missed or not measured; the same as plain data."""
+    content = []
+    for bar, value, met in found:
+        if met is None:
+            word, got = "not measured", NO_JUDGE
+        else:
+            word, got = "met" if met else "MISSED", f"{value:.3f}"
+        print(f"{word:<12}  {bar}: {got}")
+        content.append({"bar": str(bar), "value": value if np.isfinite(value) else None, "met": met})
+    return content
+
+
+# The command
+
+
+def parser() -> argparse.ArgumentParser:
+    p = Parser(prog="eval_synthetic", description=__doc__.splitlines()[0])
+    add = p.add_argument
+    add("--out", type=Path, required=True, help="folder of clips, results and tables; what is finished there is kept")
+    add("--count", type=int, default=30, help="clips (%(default)s)")
+    add("--seed", type=int, default=0, help="of the clips (%(default)s)")
+    add("--picture", type=Path, help="source, result and truth of a few clips at some moments, .jpg or .png")
+    add("--footage", type=Path, help="folder of real NAME_video.* and NAME_audio.*, measured without truth, instead")
+    add("--workers", type=int, help="processes that draw (default: one for each processor)")
+    add("--quiet", action="store_true", help="no progress bars")
+    add("--debug", action="store_true", help="tracebacks and more messages")
+
+    group = p.add_argument_group("the clips, as scripts.make_talking_heads has them")
+    add = group.add_argument
+    add("--size", type=int, default=512, help="pixels, square (%(default)s)")
+    add("--seconds", type=float, nargs=2, default=(3.0, 5.0), metavar=("LO", "HI"), help="length (3 5)")
+    add("--identities", type=int, nargs=2, default=UNSEEN, metavar=("LO", "HI"), help="seeds of faces (%(default)s)")
+    add("--sentences", type=int, nargs=2, default=UNSEEN, metavar=("LO", "HI"), help="seeds of sentences (%(default)s)")
+    add("--variants", default=",".join(UNSEEN_VARIANTS), help="timbres of voices, two or more (%(default)s)")
+
+    group = p.add_argument_group("the model")
+    add = group.add_argument
+    add("--unet_config_path", type=Path, default=DEFAULT_CONFIG, help="configuration (%(default)s)")
+    add("--inference_ckpt_path", help="U-Net weights (default: the configuration's)")
+    add("--inference_steps", type=int, default=20, help="%(default)s")
+    add("--guidance_scale", type=float, default=1.5, help="%(default)s")
+    add("--generator_seed", type=int, default=1247, help="of the model's noise (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N (%(default)s)")
+    add("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")
+    add("--judge_config", type=Path, help="a SyncNet that did not supervise the model (default: none)")
+    add("--judge_ckpt", type=Path, help="its weights (default: its configuration's)")
+    return p
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    p = parser()
+    args = p.parse_args(argv)
+    if args.count < 1:
+        p.error(f"--count {args.count}: expected 1 or more")
+    for name in ("seconds", "identities", "sentences"):
+        low, high = getattr(args, name)
+        if not 0 <= low <= high or (name != "seconds" and high - low < 2):
+            p.error(f"--{name} {low} {high}: expected a smaller and a greater number")
+    if args.judge_ckpt and not args.judge_config:
+        p.error("--judge_ckpt needs --judge_config, which says what network it is")
+    return args
+
+
+def main(args: argparse.Namespace, *, studio: Studio | None = None, build: Build = load_pipeline) -> int:
+    """Measure, tell and write; the exit status. Raises LatentSyncError."""
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{args.out} cannot be made ({error.strerror}); choose another folder") from error
+    judge = load_judge(args)
+    pairs = pairs_of(args.footage) if args.footage else []
+    model = Model(args, build)  # mistakes are told before anything is drawn
+    names, failures = ([], {}) if args.footage else render(args, studio)
+    rows, shown = [], []
+    with MediaPipeDetector() as detector:
+        watcher = Watcher(detector, paste_weight(fixed_mask(SIDE)), judge)
+        jobs = {name: partial(measure_clip, args.out, name) for name in names}
+        jobs |= {video.stem: partial(measure_pair, video, sound) for video, sound in pairs}
+        for name, job in tqdm(jobs.items(), "measured", disable=args.quiet):
+            try:
+                measured, picture = job(model, watcher)
+            except (LatentSyncError, ValueError) as error:  # the others go on
+                failures[name] = str(error)
+                continue
+            rows += measured
+            shown = [*shown, picture][:SHOWN]
+    for name, failure in failures.items():
+        print(f"{name} failed: {failure}", file=sys.stderr)
+    if not rows:
+        raise MediaError(f"{args.out}: no clip could be measured; the reasons are above")
+    if args.picture:
+        save(shown, args.picture)
+    summary = means(rows)
+    print(table([*rows, *summary]))
+    bars = [] if args.footage else tell(verdicts(rows, judge=judge is not None))
+    write_tables(args.out, [*rows, *summary], {"columns": COLUMNS, "bars": bars, "failures": failures})
+    return int(bool(failures) or any(bar["met"] is False for bar in bars))
+
+
+def cli(argv: Sequence[str] | None = None, **parts) -> int:
+    """The command; `parts` are another studio or pipeline than the real ones."""
+    args = parse(argv)
+    logging.basicConfig(level=logging.INFO if args.debug else logging.WARNING, format="%(message)s")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # for the processes that draw
+    try:
+        return main(args, **parts)
+    except LatentSyncError as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
