@@ -107,7 +107,8 @@ class Bar:
 BARS = (
     Bar("lips_new", "mean", low=0.80),
     Bar("lag", "median size", high=0),
-    Bar("lips_old_only", "mean", high=0.15),
+    Bar("lips_old", "mean", high=0.15),
+    Bar("lips_old_only", "mean", high=0.15),  # a few clips' sentences may be alike: the truth itself reaches 0.4 on one
     Bar("speed", "mean", low=0.75),
     Bar("recall", "of all clips", low=0.70),
     Bar("precision", "of all clips", low=0.60),

@@ -95,6 +95,7 @@ def missed(*results: dict, judge: bool = True) -> set[str]:
     [
         ("lips_new", [0.9, 0.6]),
         ("lag", [1, 1, 0]),
+        ("lips_old", [0.1, 0.3]),
         ("lips_old_only", [0.1, 0.3]),
         ("speed", [0.5]),
         ("offset", [0] * 8 + [1] * 2),
