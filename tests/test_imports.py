@@ -26,6 +26,7 @@ ALLOWED = {
     ("whisper", "media"),
     ("models", "checkpoint"),
     ("diffusion", "models"),
+    ("data", "synthetic"),  # the truth of drawn people
 }
 APPLICATIONS = {"scripts", "preprocess", "eval", "gradio_app"}
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -33,6 +34,7 @@ _SHOWN = 5  # unusable clips in the log
 #: Of cached arrays: a higher number makes them anew.
 _FORMAT = 1
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # what is done ("clips" or "features"), how many of them, of how many
 
 
@@ -48,10 +50,10 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Generic[T]):
     """The clips that can be trained on, in their given order, and the others with the reason."""
 
-    clips: list[TrainingClip]
+    clips: list[T]
     unusable: list[tuple[Clip, str]]
 
 
@@ -61,13 +63,14 @@ def prepare(
     *,
     audio: Audio2Feature | None = None,
     progress: Progress | None = None,
-) -> Prepared:
+) -> Prepared[TrainingClip]:
     """Check all clips and cache what training reads: mel spectrograms, and frames where the settings ask for them.
 
     With `audio` Whisper's features too, on its device, in this process. What is cached already is not made again.
     Raises ConfigError where no clip can be used or the cache cannot be written.
     """
-    _make_folders(settings)
+    for folder in filter(None, (settings.cache_dir, settings.features_dir)):
+        make_folder(folder)
     progress = progress or (lambda what, done, total: None)
     store = _Store(settings, audio.fingerprint()[:16] if audio else None)
     failures = _make_entries(clips, store, progress)
@@ -76,7 +79,7 @@ def prepare(
         found |= _make_features([item for item in found.values() if isinstance(item, TrainingClip)], audio, progress)
     usable = [item for item in found.values() if isinstance(item, TrainingClip)]
     unusable = [(clip, found[clip.key]) for clip in clips if isinstance(found[clip.key], str)]
-    _report(len(clips), unusable)
+    report_unusable(len(clips), unusable)
     return Prepared(usable, unusable)
 
 
@@ -146,23 +149,34 @@ class _Store:
             _write_frames(frames, clip.path, known.n_frames, self.settings.resolution)
 
 
-def _make_folders(settings: PrepareSettings) -> None:
-    for folder in filter(None, (settings.cache_dir, settings.features_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{folder} cannot be made ({error.strerror}); name another folder for caches") from error
+def make_folder(folder: Path) -> None:
+    """Make the folder of a cache. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror}); name another folder for caches") from error
 
 
 def _make_entries(clips: Sequence[Clip], store: _Store, progress: Progress) -> dict[str, str]:
     """Do all work that is left, in several processes; returns the reasons of failures by the clips' keys."""
     left = [clip for clip in clips if store.look(clip) is None]
+    done = len(clips) - len(left)
+    return make_all(store.make, left, store.settings.n_workers, lambda n: progress("clips", done + n, len(clips)))
+
+
+def make_all(
+    make: Callable[[Clip], None], clips: Sequence[Clip], n_workers: int, progress: Callable[[int], None]
+) -> dict[str, str]:
+    """Call `make` for all clips, in several processes; returns the reasons of failures by the clips' keys.
+
+    `progress` hears how many are done.
+    """
     failures: dict[str, str] = {}
-    n_workers = max(1, min(store.settings.n_workers, len(left)))
+    n_workers = max(1, min(n_workers, len(clips)))
     one_thread = partial(torch.set_num_threads, 1) if n_workers > 1 else None  # a single worker is this process
-    jobs = run_jobs(store.make, left, n_workers=n_workers, prepare=one_thread)
-    for done, (clip, failure) in enumerate(jobs, len(clips) - len(left) + 1):
-        progress("clips", done, len(clips))
+    jobs = run_jobs(make, clips, n_workers=n_workers, prepare=one_thread)
+    for done, (clip, failure) in enumerate(jobs, 1):
+        progress(done)
         if failure:
             failures[clip.key] = failure.removeprefix(f"{clip.path} ")
     return failures
@@ -195,7 +209,7 @@ def _make_features(clips: Sequence[TrainingClip], audio: Audio2Feature, progress
     return failures
 
 
-def _report(n_clips: int, unusable: Sequence[tuple[Clip, str]]) -> None:
+def report_unusable(n_clips: int, unusable: Sequence[tuple[Clip, str]]) -> None:
     """Log how many clips remain. Raises ConfigError where none does."""
     if len(unusable) == n_clips:
         raise ConfigError(f"none of {n_clips} clips can be used; {_commonest(unusable)}")
