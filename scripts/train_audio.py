@@ -14,14 +14,11 @@ from latentsync import REPO_ROOT, dist
 from latentsync.build import cache_folder, choose_device, choose_dtype
 from latentsync.checkpoint import load_module, load_state
 from latentsync.config import model_config, resolve_path
-from latentsync.data.prepare import Prepared
-from latentsync.data.speech import SpokenClip, prepare_speech
 from latentsync.schema import AudioConfig
 from latentsync.train.audio import AudioTask, TaughtEncoder
 from latentsync.train.loop import train
-from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, progress_bar, usable_clips
+from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, prepare_spoken, usable_clips
 from latentsync.train.state import kept_steps
-from latentsync.types import Clip
 from latentsync.whisper.export import encoder_dims, write_encoder
 from scripts.training_command import training_command
 
@@ -40,12 +37,6 @@ def make_model(cfg: AudioConfig) -> tuple[TaughtEncoder, int]:
     return model, checkpoint.step
 
 
-def prepare(cfg: AudioConfig, clips: list[Clip], name: str) -> Prepared[SpokenClip]:
-    cache = resolve_path(cfg.data.audio_mel_cache_dir or cache_folder() / "training")
-    with progress_bar(name, len(clips)) as progress:
-        return prepare_speech(clips, cache, n_mels=cfg.model.n_mels, progress=progress)
-
-
 def export(cfg: AudioConfig, folder: Path) -> Path:
     """Write the encoder of a run's last checkpoint in OpenAI's format; returns the file."""
     checkpoints = folder / "checkpoints"
@@ -62,7 +53,8 @@ def run(cfg: AudioConfig, *, run_dir: Path | None = None, device: str = "auto") 
         listed = listed_clips(cfg)
         folder = open_run(cfg, run_dir)
         model, first_step = make_model(cfg)
-        clips, held_out = usable_clips(listed, folder, partial(prepare, cfg))
+        cache = cache_folder() / "training"
+        clips, held_out = usable_clips(listed, folder, partial(prepare_spoken, cfg, cache=cache))
         task = AudioTask(cfg, model.to(place), clips, held_out)
         plan = plan_of(cfg, len(clips), precision_of(cfg, choose_dtype("auto", place)))
         dims = asdict(encoder_dims(**model_config(cfg)))  # so that Audio2Feature reads any checkpoint of the run

@@ -15,6 +15,7 @@ from latentsync import dist
 from latentsync.config import load_config, resolve_path, save_config
 from latentsync.data.clips import TrainingClip, find_clips
 from latentsync.data.prepare import Prepared, PrepareSettings, Progress, prepare, write_unusable
+from latentsync.data.speech import SpokenClip, prepare_speech
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
 from latentsync.schema import AudioConfig, SyncNetConfig, UNetConfig
@@ -125,10 +126,10 @@ def prepared_clips(
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
     """Those of the `listed_clips` that can be used, by `prepare_clips`."""
 
-    def prepare(clips: list[Clip], name: str) -> Prepared[TrainingClip]:
+    def prepared(clips: list[Clip], name: str) -> Prepared[TrainingClip]:
         return prepare_clips(cfg, clips, needs, cache=cache, audio=audio, name=name)
 
-    return usable_clips(listed, folder, prepare)
+    return usable_clips(listed, folder, prepared)
 
 
 def usable_clips(
@@ -177,12 +178,19 @@ def prepare_clips(
         resolution=data.resolution if data.cache_frames else None,
         features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
-    with progress_bar(name, len(clips)) as progress:
+    with _progress_bar(name, len(clips)) as progress:
         return prepare(clips, settings, audio=audio, progress=progress)
 
 
+def prepare_spoken(cfg: AudioConfig, clips: list[Clip], name: str, *, cache: Path) -> Prepared[SpokenClip]:
+    """The usable ones of some clips of drawn people, for an audio encoder; otherwise as `prepare_clips`."""
+    with _progress_bar(name, len(clips)) as progress:
+        folder = resolve_path(cfg.data.audio_mel_cache_dir or cache)
+        return prepare_speech(clips, folder, n_mels=cfg.model.n_mels, progress=progress)
+
+
 @contextmanager
-def progress_bar(name: str, n_clips: int) -> Iterator[Progress]:
+def _progress_bar(name: str, n_clips: int) -> Iterator[Progress]:
     """Shows how far the clips of one kind ("train") are prepared."""
     with tqdm(total=n_clips, desc=f"{name} clips", disable=not dist.is_first()) as bar:
 

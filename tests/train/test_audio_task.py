@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import whisper
 from torch import Tensor, nn
 
+from eval.eval_audio import columns, readability
 from latentsync import REPO_ROOT
 from latentsync.build import check_audio_width
 from latentsync.checkpoint import load_state
@@ -25,6 +26,7 @@ from latentsync.train.loop import train
 from latentsync.train.run import plan_of
 from latentsync.whisper.audio2feature import Audio2Feature
 from latentsync.whisper.export import encoder_dims, write_encoder
+from latentsync.whisper.mel import log_mel
 from scripts import train_audio
 
 from ..data.conftest import noise
@@ -249,3 +251,26 @@ def test_what_is_wrong_is_told(speakers, tmp_path, capsys):
     assert "none.pt: no such file" in capsys.readouterr().err
     assert command(speakers, *[f"run.{name}_loss_weight=0" for name in ("mouth", "viseme", "state")]) == 2
     assert "set one of them above 0" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ readability
+
+
+def test_what_features_say_can_be_read_off_them_and_what_they_do_not_cannot(spoken, monkeypatch):
+    monkeypatch.setattr("eval.eval_audio.read_sound", lambda path: int(path.stem))  # the clip's number
+
+    def describe(number: int, n_frames: int) -> Tensor:
+        truth = torch.from_numpy(spoken[number].mouth[1::2])
+        return torch.cat([truth[:, :1] * 3 + 1, torch.ones(n_frames, 2)], dim=1)
+
+    found = readability(spoken, spoken, describe)
+    assert list(found) == list(CURVES) and found["opening"] > 0.999
+    assert abs(found["jaw"]) < 0.3
+
+
+def test_the_columns_of_a_frame_are_those_of_its_tokens():
+    samples = noise(0, 2.0)
+    rows = columns(samples, 50).view(50, 80, 20)
+    mel = log_mel(samples)
+    assert torch.equal(rows[10], mel[:, 32:52])  # positions 16 to 25
+    assert (rows[0, :, :8] == 0).all() and torch.equal(rows[0, :, 8:], mel[:, :12])
