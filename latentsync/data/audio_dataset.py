@@ -30,9 +30,9 @@ SETTLED_STEPS = 30  # away from a sound, where a mouth is at rest
 TRACT = 0.12  # how much longer or shorter a vocal tract is
 LOUDNESS, COLOUR = 0.5, 0.4
 NOISE_COLOUR = 0.6
-NOISE_DECADES = (1.0, 6.0)  # below the loudest moment
-NOISY = 0.7  # share of windows with noise
-HOLE_BANDS = 16  # fewer of them are silent: what a bad line or another voice hides
+NOISE_DECADES = (2.0, 6.0)  # below the loudest moment
+NOISY = 0.6  # share of windows with noise
+HOLE_BANDS = 12  # fewer of them are silent: what a bad line or another voice hides
 
 
 @dataclass

@@ -5,6 +5,7 @@ curves and the viseme, so that its hidden states, which are all that the U-Net s
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from whisper.model import ModelDimensions
+from whisper.model import ModelDimensions, MultiHeadAttention
 
 from latentsync.data.audio_dataset import UNKNOWN, AudioDataset, as_heard
 from latentsync.data.speech import CURVES, VISEME_CLASSES, SpokenClip
@@ -28,6 +29,10 @@ LOSSES = ("mouth_loss", "viseme_loss", "state_loss")
 SHIFTS = (-10, 0, 8)
 NOW = SHIFTS.index(0)
 
+SOUND_GAIN = 2.0  # of a new encoder's second convolution
+FOCUS = 2.0  # of its queries and keys; sharper with more
+SPACING = 2  # half the steps from where one head looks to where the next one does
+
 OPENING = CURVES.index("opening")
 LONGEST_LAG = 5  # steps that validation looks for
 
@@ -42,6 +47,13 @@ class TaughtEncoder(nn.Module):
         super().__init__()
         self.encoder = build_encoder(dims)
         self.encoder.ln_post.requires_grad_(False)  # behind the hidden states: nothing reads it
+        for convolution in (self.encoder.conv1, self.encoder.conv2):
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+        with torch.no_grad():  # by default the sound would be a twentieth of the positions that are added to it
+            self.encoder.conv2.weight *= SOUND_GAIN
+            for block in self.encoder.blocks:
+                look_around(block.attn)
         n_outputs = len(SHIFTS) * (len(CURVES) + len(VISEME_CLASSES))
         self.heads = nn.ModuleList(nn.Linear(dims.n_audio_state, n_outputs) for _ in range(dims.n_audio_layer + 1))
 
@@ -52,6 +64,26 @@ class TaughtEncoder(nn.Module):
         outputs = torch.stack([head(state) for head, state in zip(self.heads, states, strict=True)], dim=1)
         outputs = rearrange(outputs, "b l p (s n) -> b l p s n", s=len(SHIFTS))
         return outputs.split([len(CURVES), len(VISEME_CLASSES)], dim=-1)
+
+
+def look_around(attention: MultiHeadAttention) -> None:
+    """Let each head of a new encoder look at a neighbourhood of its own, which training would be long to find.
+
+    Positions are sines and cosines, so that a rotated query is that of a position some steps away.
+    """
+    width, n_heads = attention.query.out_features, attention.n_head
+    n = width // n_heads // 2  # the fastest of width / 2 frequencies tell neighbours apart
+    sines = torch.arange(n)
+    cosines = sines + width // 2
+    frequency = torch.exp(-math.log(10000) * sines / (width // 2 - 1))  # as in Whisper's embedding
+    for head in range(n_heads):
+        angle = frequency * SPACING * (2 * head + 1 - n_heads)
+        first = sines + head * width // n_heads
+        for layer, turn in ((attention.query, angle), (attention.key, 0 * angle)):
+            layer.weight[first, sines] += FOCUS * turn.cos()
+            layer.weight[first, cosines] += FOCUS * turn.sin()
+            layer.weight[first + n, sines] -= FOCUS * turn.sin()
+            layer.weight[first + n, cosines] += FOCUS * turn.cos()
 
 
 class AudioTask:

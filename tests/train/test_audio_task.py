@@ -17,7 +17,7 @@ from latentsync import REPO_ROOT
 from latentsync.build import check_audio_width
 from latentsync.checkpoint import load_state
 from latentsync.config import load_config, model_config, whisper_path
-from latentsync.data.audio_dataset import UNKNOWN
+from latentsync.data.audio_dataset import UNKNOWN, AudioDataset
 from latentsync.data.speech import CURVES, VISEME_CLASSES
 from latentsync.schema import AudioConfig, UNetConfig
 from latentsync.train.audio import NOW, OPENING, SHIFTS, AudioTask, TaughtEncoder, correlation, neighbours
@@ -25,6 +25,7 @@ from latentsync.train.log import read_table
 from latentsync.train.loop import train
 from latentsync.train.run import plan_of
 from latentsync.whisper.audio2feature import Audio2Feature
+from latentsync.whisper.encoder import hidden_states
 from latentsync.whisper.export import encoder_dims, write_encoder
 from latentsync.whisper.mel import log_mel
 from scripts import train_audio
@@ -73,6 +74,28 @@ def test_everything_that_the_features_depend_on_learns(make):
     still = {name for name, p in task.model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0}
     assert still == {"encoder.ln_post.weight", "encoder.ln_post.bias"}  # behind the hidden states
     assert not any(p.requires_grad for p in task.model.encoder.ln_post.parameters())
+
+
+def test_a_new_encoder_hears_the_sound_as_loud_as_the_positions(spoken):
+    """Else it takes hundreds of steps before anything is learnt."""
+    encoder = TaughtEncoder(encoder_dims(**model_config(load_config(AudioConfig, DEMO)))).encoder
+    mel = AudioDataset(spoken, seed=0, augment=True)[0]["mel"]
+    with torch.no_grad():
+        heard = hidden_states(encoder, mel[None])[0, :, 0] - encoder.positional_embedding
+    assert 0.5 < heard.std() / encoder.positional_embedding.std() < 3
+
+
+def test_heads_of_a_new_encoder_look_at_neighbourhoods_of_their_own(spoken):
+    encoder = TaughtEncoder(encoder_dims(**model_config(load_config(AudioConfig, DEMO)))).encoder
+    mel = AudioDataset(spoken, seed=0)[0]["mel"]
+    with torch.no_grad():
+        states = hidden_states(encoder, mel[None])[0]
+        for i, block in enumerate(encoder.blocks):
+            x = block.attn_ln(states[:, i])
+            q, k = (layer(x).unflatten(1, (4, 32)).transpose(0, 1) for layer in (block.attn.query, block.attn.key))
+            seen = (q @ k.mT / 32**0.5).softmax(dim=-1)[:, 300]
+            assert (seen.argmax(dim=1) - torch.tensor([294, 298, 302, 306])).abs().max() <= 1
+            assert seen[:, 288:313].sum(dim=1).min() > 0.5
 
 
 def test_each_position_tells_of_moments_around_it():
