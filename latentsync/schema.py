@@ -68,7 +68,7 @@ class Optimizer:
 
 @dataclass
 class Course:
-    """What the two training runs have in common (`run`)."""
+    """What all training runs have in common (`run`)."""
 
     seed: int = 42
     max_train_steps: int = 10_000_000
@@ -496,3 +496,91 @@ class SyncNetConfig:
             f"model.audio_encoder.block_out_channels ends with {audio.block_out_channels[-1]}; use the width "
             f"model.visual_encoder ends with, {visual.block_out_channels[-1]}",
         )
+
+
+# ---------------------------------------------------------- audio encoder
+
+
+@dataclass
+class AudioModel:
+    """Dimensions of the encoder (`model`), under Whisper's names."""
+
+    n_mels: int = 80
+    n_audio_ctx: int = 1500  # positions, 50 per second
+    n_audio_state: int = 128  # width of the features
+    n_audio_head: int = 4
+    n_audio_layer: int = 3
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "model", self, "n_audio_head", "n_audio_layer")
+        _require_one_of((80, 128), "model.n_mels", self.n_mels)
+        _require_one_of((1500,), "model.n_audio_ctx", self.n_audio_ctx)
+        _require_multiples(2, "model.n_audio_state", self.n_audio_state)
+        _require_multiples(self.n_audio_head, "model.n_audio_state", self.n_audio_state)
+
+
+@dataclass
+class AudioCkpt:
+    """Weight files (`ckpt`)."""
+
+    resume_ckpt_path: str = ""  # empty: from scratch
+    save_ckpt_steps: int = 100
+    keep_last: int = 0  # checkpoints; 0: all
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+        _require_at_least(0, "ckpt", self, "keep_last")
+
+
+@dataclass
+class AudioData:
+    """What an audio encoder is trained and tested on (`data`): clips of drawn people, with their truth beside them."""
+
+    train_output_dir: str = "debug/audio"
+    train_fileslist: str = ""  # one clip path per line; empty: the clips of train_data_dir
+    train_data_dir: str = ""
+    val_fileslist: str = ""
+    val_data_dir: str = ""
+    audio_mel_cache_dir: str = ""  # empty: a folder of ~/.cache/latentsync
+    num_val_clips: int = 64
+    augment: bool = True  # train on other voices, microphones and noises
+    batch_size: int = 4  # windows of 30 s per process
+    gradient_accumulation_steps: int = 1
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "data", self, "batch_size", "gradient_accumulation_steps", "num_val_clips")
+        _require_at_least(0, "data", self, "num_workers")
+
+
+@dataclass
+class AudioRun(Course):
+    """Losses and course of a training run (`run`)."""
+
+    validation_steps: int = 100
+    mouth_loss_weight: float = 1.0  # of the mouth's curves, by the last hidden state
+    viseme_loss_weight: float = 0.5
+    state_loss_weight: float = 0.5  # of both by the other hidden states, which the U-Net reads as well
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
+        losses = ("mouth_loss_weight", "viseme_loss_weight", "state_loss_weight")
+        _require_at_least(0, "run", self, *losses)
+        require(
+            any(getattr(self, loss) for loss in losses),
+            f"{', '.join(f'run.{loss}' for loss in losses)} are 0; set one of them above 0",
+        )
+
+
+@dataclass
+class AudioConfig:
+    """A file of configs/audio; without a file, an encoder as wide as the demo model needs it."""
+
+    folder: ClassVar[str] = "configs/audio"
+
+    data: AudioData = field(default_factory=AudioData)
+    ckpt: AudioCkpt = field(default_factory=AudioCkpt)
+    run: AudioRun = field(default_factory=AudioRun)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    model: AudioModel = field(default_factory=AudioModel)

@@ -27,6 +27,7 @@ ALLOWED = {
     ("models", "checkpoint"),
     ("diffusion", "models"),
     ("synthetic", "metrics"),  # drawn people are measured as any are
+    ("data", "synthetic"),  # the truth of drawn people
 }
 APPLICATIONS = {"scripts", "preprocess", "eval", "gradio_app"}
 

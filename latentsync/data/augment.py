@@ -39,18 +39,29 @@ def augment_mel(mel: Tensor, rng: np.random.Generator) -> Tensor:
     The voice is one with a longer or shorter vocal tract (Jaitly and Hinton 2013), the microphone a smooth curve.
     """
     mel = stretch(mel, np.exp(rng.normal(0, TRACT)))
-    bands = np.linspace(0, np.pi, N_MELS)
-    curve = sum(rng.normal(0, COLOUR) * np.cos(k * bands) for k in (1, 2, 3)) + rng.normal(0, LOUDNESS)
-    return (mel + torch.from_numpy(curve.astype(np.float32))[:, None]).clamp(-4, 4)
+    return (mel + microphone(rng, N_MELS, colour=COLOUR, loudness=LOUDNESS)).clamp(-4, 4)
 
 
-def stretch(mel: Tensor, factor: float) -> Tensor:
-    """Mel values (..., 80, W) with all frequencies multiplied by `factor`, between bands linearly."""
-    centres = _centres()
-    source = np.interp(centres / factor, centres, np.arange(N_MELS))
-    below = np.floor(source).astype(int).clip(max=N_MELS - 2)
+def stretch(mel: Tensor, factor: float, centres: np.ndarray | None = None) -> Tensor:
+    """Mel values (..., n, W) with all frequencies multiplied by `factor`, between bands linearly.
+
+    `centres` (n,) ascending are the frequencies of the bands, by default those of SyncNet's mel.
+    """
+    centres = _centres() if centres is None else centres
+    source = np.interp(centres / factor, centres, np.arange(len(centres)))
+    below = np.floor(source).astype(int).clip(max=len(centres) - 2)
     share = torch.from_numpy((source - below).astype(np.float32))[:, None]
     return mel[..., below, :] * (1 - share) + mel[..., below + 1, :] * share
+
+
+def microphone(rng: np.random.Generator, n_bands: int, *, colour: float, loudness: float) -> Tensor:
+    """What a microphone and its distance add to each band, (n, 1) float32: a smooth curve, and one value for all.
+
+    `colour` and `loudness` are standard deviations.
+    """
+    bands = np.linspace(0, np.pi, n_bands)
+    curve = sum(rng.normal(0, colour) * np.cos(k * bands) for k in (1, 2, 3)) + rng.normal(0, loudness)
+    return torch.from_numpy(curve.astype(np.float32))[:, None]
 
 
 def shift(frames: Tensor, down: int, right: int) -> Tensor:

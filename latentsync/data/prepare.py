@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -34,6 +35,7 @@ _SHOWN = 5  # unusable clips in the log
 #: Of cached arrays: a higher number makes them anew.
 _FORMAT = 1
 
+T = TypeVar("T")
 #: What is done ("clips", "features" or "latents"), how many of them, of how many.
 Progress = Callable[[str, int, int], None]
 
@@ -50,10 +52,10 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Generic[T]):
     """The clips that can be trained on, in their given order, and the others with the reason."""
 
-    clips: list[TrainingClip]
+    clips: list[T]
     unusable: list[tuple[Clip, str]]
 
 
@@ -64,13 +66,14 @@ def prepare(
     audio: Audio2Feature | None = None,
     latents: LatentEncoder | None = None,
     progress: Progress | None = None,
-) -> Prepared:
+) -> Prepared[TrainingClip]:
     """Check all clips and cache what training reads: mel spectrograms, and frames where the settings ask for them.
 
     With `audio` Whisper's features too, with `latents` the VAE's, each on its device, in this process. What is cached
     already is not made again. Raises ConfigError where no clip can be used or the cache cannot be written.
     """
-    _make_folders(settings)
+    for folder in filter(None, (settings.cache_dir, settings.features_dir)):
+        make_folder(folder)
     progress = progress or (lambda what, done, total: None)
     store = _Store(settings, *(encoder.fingerprint()[:16] if encoder else None for encoder in (audio, latents)))
     failures = _make_entries(clips, store, progress)
@@ -80,7 +83,7 @@ def prepare(
             found |= make([item for item in found.values() if isinstance(item, TrainingClip)], encoder, progress)
     usable = [item for item in found.values() if isinstance(item, TrainingClip)]
     unusable = [(clip, found[clip.key]) for clip in clips if isinstance(found[clip.key], str)]
-    _report(len(clips), unusable)
+    report_unusable(len(clips), unusable)
     return Prepared(usable, unusable)
 
 
@@ -155,23 +158,34 @@ class _Store:
             _write_frames(frames, clip.path, known.n_frames, self.settings.resolution)
 
 
-def _make_folders(settings: PrepareSettings) -> None:
-    for folder in filter(None, (settings.cache_dir, settings.features_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{folder} cannot be made ({error.strerror}); name another folder for caches") from error
+def make_folder(folder: Path) -> None:
+    """Make the folder of a cache. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror}); name another folder for caches") from error
 
 
 def _make_entries(clips: Sequence[Clip], store: _Store, progress: Progress) -> dict[str, str]:
     """Do all work that is left, in several processes; returns the reasons of failures by the clips' keys."""
     left = [clip for clip in clips if store.look(clip) is None]
+    done = len(clips) - len(left)
+    return make_all(store.make, left, store.settings.n_workers, lambda n: progress("clips", done + n, len(clips)))
+
+
+def make_all(
+    make: Callable[[Clip], None], clips: Sequence[Clip], n_workers: int, progress: Callable[[int], None]
+) -> dict[str, str]:
+    """Call `make` for all clips, in several processes; returns the reasons of failures by the clips' keys.
+
+    `progress` hears how many are done.
+    """
     failures: dict[str, str] = {}
-    n_workers = max(1, min(store.settings.n_workers, len(left)))
+    n_workers = max(1, min(n_workers, len(clips)))
     one_thread = partial(torch.set_num_threads, 1) if n_workers > 1 else None  # a single worker is this process
-    jobs = run_jobs(store.make, left, n_workers=n_workers, prepare=one_thread)
-    for done, (clip, failure) in enumerate(jobs, len(clips) - len(left) + 1):
-        progress("clips", done, len(clips))
+    jobs = run_jobs(make, clips, n_workers=n_workers, prepare=one_thread)
+    for done, (clip, failure) in enumerate(jobs, 1):
+        progress(done)
         if failure:
             failures[clip.key] = failure.removeprefix(f"{clip.path} ")
     return failures
@@ -218,7 +232,7 @@ def _make_latents(clips: Sequence[TrainingClip], encoder: LatentEncoder, progres
     return failures
 
 
-def _report(n_clips: int, unusable: Sequence[tuple[Clip, str]]) -> None:
+def report_unusable(n_clips: int, unusable: Sequence[tuple[Clip, str]]) -> None:
     """Log how many clips remain. Raises ConfigError where none does."""
     if len(unusable) == n_clips:
         raise ConfigError(f"none of {n_clips} clips can be used; {_commonest(unusable)}")

@@ -2,8 +2,11 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -12,10 +15,11 @@ from latentsync import dist
 from latentsync.config import load_config, resolve_path, save_config
 from latentsync.data.clips import TrainingClip, find_clips
 from latentsync.data.latents import LatentEncoder
-from latentsync.data.prepare import Prepared, PrepareSettings, prepare, write_unusable
+from latentsync.data.prepare import Prepared, PrepareSettings, Progress, prepare, write_unusable
+from latentsync.data.speech import SpokenClip, prepare_speech
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
-from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.schema import AudioConfig, SyncNetConfig, UNetConfig
 from latentsync.types import Clip
 from latentsync.whisper.audio2feature import Audio2Feature
 
@@ -23,10 +27,13 @@ from .loop import Plan
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+AnyConfig = UNetConfig | SyncNetConfig | AudioConfig
+
 CONFIG_NAME = "config.yaml"
 
 
-def open_run(cfg: UNetConfig | SyncNetConfig, folder: str | Path | None) -> Path:
+def open_run(cfg: AnyConfig, folder: str | Path | None) -> Path:
     """The run's folder, made where it is missing, with the resolved configuration in it.
 
     Without a name it is <data.train_output_dir>/train-<date and time>, new. Keys that differ from those of the
@@ -61,7 +68,7 @@ def differences(old: object, new: object) -> list[tuple[str, object, object]]:
     return found
 
 
-def precision_of(cfg: UNetConfig | SyncNetConfig, fastest: torch.dtype) -> torch.dtype | None:
+def precision_of(cfg: AnyConfig, fastest: torch.dtype) -> torch.dtype | None:
     """What autocast computes in; None is float32. `fastest` is the device's choice for "auto"."""
     if not cfg.run.mixed_precision_training:
         return None
@@ -69,7 +76,7 @@ def precision_of(cfg: UNetConfig | SyncNetConfig, fastest: torch.dtype) -> torch
     return None if chosen == torch.float32 else chosen
 
 
-def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
+def plan_of(cfg: AnyConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
     data, run, optimizer = cfg.data, cfg.run, cfg.optimizer
     samples = data.batch_size * data.gradient_accumulation_steps * dist.world_size()
     max_steps = run.max_train_steps
@@ -96,7 +103,7 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
     )
 
 
-def listed_clips(cfg: UNetConfig | SyncNetConfig) -> tuple[list[Clip], list[Clip]]:
+def listed_clips(cfg: AnyConfig) -> tuple[list[Clip], list[Clip]]:
     """The clips to train on, and those to validate on where the configuration names some."""
     data = cfg.data
     train = named_clips(data.train_data_dir, data.train_fileslist)
@@ -119,7 +126,18 @@ def prepared_clips(
     audio: Audio2Feature | None = None,
     latents: LatentEncoder | None = None,
 ) -> tuple[list[TrainingClip], list[TrainingClip]]:
-    """Those of the `listed_clips` that can be used.
+    """Those of the `listed_clips` that can be used, by `prepare_clips`."""
+
+    def prepared(clips: list[Clip], name: str) -> Prepared[TrainingClip]:
+        return prepare_clips(cfg, clips, needs, cache=cache, audio=audio, latents=latents, name=name)
+
+    return usable_clips(listed, folder, prepared)
+
+
+def usable_clips(
+    listed: tuple[list[Clip], list[Clip]], folder: Path, prepare: Callable[[list[Clip], str], Prepared[T]]
+) -> tuple[list[T], list[T]]:
+    """What `prepare` makes of the `listed_clips` to train on ("train") and to validate on ("val").
 
     What is unusable is listed in unusable_*.csv of the run's folder. The first process does the work; the others
     find it done.
@@ -132,7 +150,7 @@ def prepared_clips(
             logger.warning("neither data.val_data_dir nor data.val_fileslist is set: no losses of held-out clips")
             usable.append([])
             continue
-        prepared = prepare_clips(cfg, clips, needs, cache=cache, audio=audio, latents=latents, name=which)
+        prepared = prepare(clips, which)
         usable.append(prepared.clips)
         if dist.is_first() and prepared.unusable:
             write_unusable(folder / f"unusable_{which}.csv", prepared.unusable)
@@ -150,7 +168,7 @@ def prepare_clips(
     audio: Audio2Feature | None = None,
     latents: LatentEncoder | None = None,
     name: str = "val",
-) -> Prepared:
+) -> Prepared[TrainingClip]:
     """The usable ones of some clips, and the others with the reason.
 
     Everything made of them is kept in the folders that the configuration names, else in `cache`. `name` is for the
@@ -163,10 +181,24 @@ def prepare_clips(
         resolution=data.resolution if data.cache_frames else None,
         features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
-    with tqdm(total=len(clips), desc=f"{name} clips", disable=not dist.is_first()) as bar:
+    with _progress_bar(name, len(clips)) as progress:
+        return prepare(clips, settings, audio=audio, latents=latents, progress=progress)
+
+
+def prepare_spoken(cfg: AudioConfig, clips: list[Clip], name: str, *, cache: Path) -> Prepared[SpokenClip]:
+    """The usable ones of some clips of drawn people, for an audio encoder; otherwise as `prepare_clips`."""
+    with _progress_bar(name, len(clips)) as progress:
+        folder = resolve_path(cfg.data.audio_mel_cache_dir or cache)
+        return prepare_speech(clips, folder, n_mels=cfg.model.n_mels, progress=progress)
+
+
+@contextmanager
+def _progress_bar(name: str, n_clips: int) -> Iterator[Progress]:
+    """Shows how far the clips of one kind ("train") are prepared."""
+    with tqdm(total=n_clips, desc=f"{name} clips", disable=not dist.is_first()) as bar:
 
         def progress(what: str, done: int, total: int) -> None:
             bar.set_description(f"{name} {what}", refresh=False)
             bar.update(done - bar.n)
 
-        return prepare(clips, settings, audio=audio, latents=latents, progress=progress)
+        yield progress
