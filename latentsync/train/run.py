@@ -14,7 +14,7 @@ from latentsync.data.clips import TrainingClip, find_clips
 from latentsync.data.prepare import Prepared, PrepareSettings, prepare, write_unusable
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
-from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.schema import TrainingConfig
 from latentsync.types import Clip
 from latentsync.whisper.audio2feature import Audio2Feature
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 CONFIG_NAME = "config.yaml"
 
 
-def open_run(cfg: UNetConfig | SyncNetConfig, folder: str | Path | None) -> Path:
+def open_run(cfg: TrainingConfig, folder: str | Path | None) -> Path:
     """The run's folder, made where it is missing, with the resolved configuration in it.
 
     Without a name it is <data.train_output_dir>/train-<date and time>, new. Keys that differ from those of the
@@ -60,7 +60,7 @@ def differences(old: object, new: object) -> list[tuple[str, object, object]]:
     return found
 
 
-def precision_of(cfg: UNetConfig | SyncNetConfig, fastest: torch.dtype) -> torch.dtype | None:
+def precision_of(cfg: TrainingConfig, fastest: torch.dtype) -> torch.dtype | None:
     """What autocast computes in; None is float32. `fastest` is the device's choice for "auto"."""
     if not cfg.run.mixed_precision_training:
         return None
@@ -68,7 +68,7 @@ def precision_of(cfg: UNetConfig | SyncNetConfig, fastest: torch.dtype) -> torch
     return None if chosen == torch.float32 else chosen
 
 
-def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
+def plan_of(cfg: TrainingConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
     data, run, optimizer = cfg.data, cfg.run, cfg.optimizer
     samples = data.batch_size * data.gradient_accumulation_steps * dist.world_size()
     max_steps = run.max_train_steps
@@ -95,7 +95,7 @@ def plan_of(cfg: UNetConfig | SyncNetConfig, n_clips: int, precision: torch.dtyp
     )
 
 
-def listed_clips(cfg: UNetConfig | SyncNetConfig) -> tuple[list[Clip], list[Clip]]:
+def listed_clips(cfg: TrainingConfig) -> tuple[list[Clip], list[Clip]]:
     """The clips to train on, and those to validate on where the configuration names some."""
     data = cfg.data
     train = named_clips(data.train_data_dir, data.train_fileslist)
@@ -109,7 +109,7 @@ def named_clips(folder: str, fileslist: str) -> list[Clip]:
 
 
 def prepared_clips(
-    cfg: UNetConfig | SyncNetConfig,
+    cfg: TrainingConfig,
     listed: tuple[list[Clip], list[Clip]],
     folder: Path,
     needs: Needs,
@@ -140,7 +140,7 @@ def prepared_clips(
 
 
 def prepare_clips(
-    cfg: UNetConfig | SyncNetConfig,
+    cfg: TrainingConfig,
     clips: list[Clip],
     needs: Needs,
     *,
@@ -157,7 +157,8 @@ def prepare_clips(
     settings = PrepareSettings(
         resolve_path(data.audio_mel_cache_dir or cache),
         needs,
-        resolution=data.resolution if data.cache_frames else None,
+        resolution=data.resolution if getattr(data, "cache_frames", True) else None,
+        frames_per_clip=getattr(data, "frames_per_clip", 0),
         features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
     with tqdm(total=len(clips), desc=f"{name} clips", disable=not dist.is_first()) as bar:
