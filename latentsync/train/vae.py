@@ -67,7 +67,6 @@ class VAETask:
 
     def losses(self, model: nn.Module, batch: dict) -> dict[str, Tensor]:
         pixels = lat.mask_pixels(lat.to_pixel_values(batch["frames"]), batch["mask"])
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
         restored, mean, logvar = model(pixels, self.noise(batch["number"].tolist()).to(pixels))
         restored = restored.float()
         terms = {

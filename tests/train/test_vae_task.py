@@ -50,7 +50,7 @@ def config(folder: Path, *overrides: str) -> VAEConfig:
 
 
 def network(cfg: VAEConfig) -> TrainableVAE:
-    return fill(TrainableVAE(**vae_arguments(**model_config(cfg)))).to(memory_format=torch.channels_last)
+    return fill(TrainableVAE(**vae_arguments(**model_config(cfg))))
 
 
 @pytest.fixture(scope="module")
