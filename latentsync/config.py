@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import REPO_ROOT
 from .errors import ConfigError
 from .files import atomic_path
-from .schema import WHISPER_FILES, AudioConfig, SyncNetConfig, UNetConfig, require
+from .schema import WHISPER_FILES, TrainingConfig, UNetConfig, require
 
 T = TypeVar("T")
 Layer = tuple[str, dict[str, Any]]  # where it was read, and the values it sets
@@ -157,12 +157,12 @@ def whisper_path(cfg: UNetConfig) -> Path:
     return resolve_path(cfg.ckpt.whisper_path or WHISPER_FILES[cfg.model.cross_attention_dim])
 
 
-def model_config(cfg: UNetConfig | SyncNetConfig | AudioConfig) -> dict[str, Any]:
+def model_config(cfg: TrainingConfig) -> dict[str, Any]:
     """The model section as plain dicts and lists: keyword arguments of the network's constructor."""
     return asdict(cfg.model)
 
 
-def save_config(cfg: UNetConfig | SyncNetConfig | AudioConfig, path: str | Path) -> None:
+def save_config(cfg: TrainingConfig, path: str | Path) -> None:
     """Write every value, `base` and overrides resolved, so that the file loads to an equal configuration."""
     with atomic_path(Path(path)) as temporary:
         temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(cfg)))

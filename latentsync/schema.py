@@ -584,3 +584,108 @@ class AudioConfig:
     run: AudioRun = field(default_factory=AudioRun)
     optimizer: Optimizer = field(default_factory=Optimizer)
     model: AudioModel = field(default_factory=AudioModel)
+
+
+# -------------------------------------------------------------------- VAE
+
+
+@dataclass
+class VAEModel:
+    """Constructor arguments of diffusers' AutoencoderKL (`model`)."""
+
+    block_out_channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512])
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    mid_block_add_attention: bool = True  # it attends to more cells in frames than it did in crops
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "model", self, "layers_per_block", "norm_num_groups")
+        levels = len(self.block_out_channels)
+        require(levels == 4, f"model.block_out_channels has {levels} levels; use 4, for latent cells of 8 pixels")
+        _require_multiples(self.norm_num_groups, "model.block_out_channels", *self.block_out_channels)
+
+
+@dataclass
+class VAECkpt:
+    """Weight files (`ckpt`)."""
+
+    resume_ckpt_path: str = ""  # empty: from scratch
+    save_ckpt_steps: int = 1000
+    keep_last: int = 0  # checkpoints; 0: all
+    vgg_path: str = ""  # of the perceptual loss; empty: torch's cache, else checkpoints/auxiliary
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, "ckpt", self, "save_ckpt_steps")
+        _require_at_least(0, "ckpt", self, "keep_last")
+
+
+@dataclass
+class VAEData:
+    """What a VAE is trained and tested on (`data`)."""
+
+    train_output_dir: str = "debug/vae"
+    train_fileslist: str = ""  # one clip path per line; empty: the clips of train_data_dir
+    train_data_dir: str = ""
+    val_fileslist: str = ""
+    val_data_dir: str = ""
+    num_val_samples: int = 64  # frames
+    audio_mel_cache_dir: str = ""  # of frames, too; empty: a folder of ~/.cache/latentsync
+    frames_per_clip: int = 16  # at even distances: these are decoded and kept, beside the mels
+    batch_size: int = 16  # crops per process
+    gradient_accumulation_steps: int = 1
+    num_workers: int = 12
+    resolution: int = 256  # pixels, square
+    crop: int = 128  # pixels of a frame that a sample has, square
+    mouth_crops: float = 0.5  # share of the crops that have the mouth; the others lie anywhere
+    masked_crops: float = 0.25  # share of the crops that are masked as in the U-Net's input
+    augment: bool = False  # train on changed light, on mirrored faces, and on less sharp and noisy frames
+    mask_image_path: str = "latentsync/utils/mask.png"
+
+    def __post_init__(self) -> None:
+        _require_at_least(
+            1, "data", self, "num_val_samples", "frames_per_clip", "batch_size", "gradient_accumulation_steps",
+        )  # fmt: skip
+        _require_at_least(0, "data", self, "num_workers")
+        for key in ("resolution", "crop"):
+            value = getattr(self, key)
+            require(value > 0 and value % 8 == 0, f"data.{key} is {value}; use a positive multiple of 8, such as 128")
+        require(
+            self.crop <= self.resolution,
+            f"data.crop is {self.crop}; use at most data.resolution, {self.resolution}",
+        )
+        for key in ("mouth_crops", "masked_crops"):
+            require(0 <= getattr(self, key) <= 1, f"data.{key} is {getattr(self, key)}; use 0 to 1")
+
+
+@dataclass
+class VAERun(Course):
+    """Losses and course of a training run (`run`)."""
+
+    validation_steps: int = 1000
+    recon_loss_weight: float = 1.0
+    gradient_loss_weight: float = 1.0  # of differences between neighbours: edges
+    kl_loss_weight: float = 1e-6
+    perceptual_loss_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_at_least(1, "run", self, "max_train_steps", "validation_steps")
+        losses = ("recon_loss_weight", "gradient_loss_weight", "kl_loss_weight", "perceptual_loss_weight")
+        _require_at_least(0, "run", self, *losses)
+        require(self.recon_loss_weight > 0, "run.recon_loss_weight is 0; use more, such as 1")
+
+
+@dataclass
+class VAEConfig:
+    """A file of configs/vae; without a file, a VAE of the official size."""
+
+    folder: ClassVar[str] = "configs/vae"
+
+    data: VAEData = field(default_factory=VAEData)
+    ckpt: VAECkpt = field(default_factory=VAECkpt)
+    run: VAERun = field(default_factory=VAERun)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    model: VAEModel = field(default_factory=VAEModel)
+
+
+TrainingConfig = UNetConfig | SyncNetConfig | AudioConfig | VAEConfig

@@ -27,6 +27,7 @@ from latentsync.config import UNetConfig, load_config, model_config, save_config
 from latentsync.files import atomic_path
 from latentsync.models.attention import PositionalEncoding
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.vae import vae_arguments
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -118,14 +119,7 @@ def write_whisper(path: Path, dims: ModelDimensions, seed: int) -> None:
 
 def new_vae(levels: Mapping[str, Any]) -> AutoencoderKL:
     """A VAE of one of `VAE_LEVELS`."""
-    n_levels = len(levels["block_out_channels"])
-    return AutoencoderKL(
-        **levels,
-        down_block_types=("DownEncoderBlock2D",) * n_levels,
-        up_block_types=("UpDecoderBlock2D",) * n_levels,
-        latent_channels=4,
-        sample_size=256,
-    )
+    return AutoencoderKL(**vae_arguments(**levels))
 
 
 def write_vae(folder: Path, levels: Mapping[str, Any], seed: int) -> None:

@@ -19,7 +19,7 @@ from latentsync.config import (
     whisper_path,
 )
 from latentsync.errors import ConfigError
-from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.schema import SyncNetConfig, UNetConfig, VAEConfig
 
 UNET = REPO_ROOT / "configs/unet"
 SYNCNET = REPO_ROOT / "configs/syncnet"
@@ -476,3 +476,29 @@ def test_whisper_file_follows_the_audio_width(public):
     assert whisper_path(load_config(UNetConfig, public, ["model.cross_attention_dim=768"])).name == "small.pt"
     own = load_config(UNetConfig, public, ["model.cross_attention_dim=512", "ckpt.whisper_path=/w/base.pt"])
     assert whisper_path(own) == Path("/w/base.pt")
+
+
+VAE = REPO_ROOT / "configs/vae"
+
+
+def test_the_vae_of_the_demo_has_cells_of_8_pixels_and_survives_saving(tmp_path):
+    cfg = load_config(VAEConfig, VAE / "demo.yaml")
+    assert len(cfg.model.block_out_channels) == 4 and not cfg.model.mid_block_add_attention
+    save_config(cfg, tmp_path / "vae.yaml")
+    assert load_config(VAEConfig, tmp_path / "vae.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.crop=512", "data.crop is 512; use at most data.resolution, 256"),
+        ("data.crop=100", "data.crop is 100; use a positive multiple of 8"),
+        ("data.mouth_crops=1.5", "data.mouth_crops is 1.5; use 0 to 1"),
+        ("data.frames_per_clip=0", "data.frames_per_clip is 0; use 1 or more"),
+        ("model.block_out_channels=[16,32,64]", "has 3 levels; use 4"),
+        ("model.norm_num_groups=32", "model.block_out_channels has 16; use multiples of 32"),
+        ("run.recon_loss_weight=0", "run.recon_loss_weight is 0; use more"),
+    ],
+)
+def test_what_a_vae_cannot_be_is_told(override, words):
+    assert words in refusal(VAE / "demo.yaml", override, schema=VAEConfig)

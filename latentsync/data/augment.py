@@ -15,6 +15,7 @@ LOUDNESS, COLOUR = 0.3, 0.25  # mel values: 0.08 are a decibel
 TRACT = 0.1  # how much longer or shorter a vocal tract is
 
 SHIFT = 1 / 32  # of the width: at most so far to each side
+BLUR, NOISE = 1.0, 3.0  # standard deviations at most: pixels, grey levels
 
 
 def augment_frames(frames: Tensor, rng: np.random.Generator) -> Tensor:
@@ -23,14 +24,32 @@ def augment_frames(frames: Tensor, rng: np.random.Generator) -> Tensor:
     Mirrored or not, in another light and tint, and a little shifted, with edges repeated.
     """
     frames = shift(frames, *_offsets(rng, round(frames.shape[-1] * SHIFT)))
-    if rng.random() < 0.5:
-        frames = frames.flip(-1)
+    return relight(mirror(frames, rng), rng)
+
+
+def mirror(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Frames (..., w), or, every other time, their mirror image."""
+    return frames.flip(-1) if rng.random() < 0.5 else frames
+
+
+def relight(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Frames (n, 3, h, w) uint8 -> the same shape and type, all in one other light and tint."""
     gain = np.exp(rng.normal(0, CONTRAST) + rng.normal(0, TINT, (3, 1)))
     level = 0.5 + gain * (np.arange(256) / 255 - 0.5) + rng.normal(0, BRIGHTNESS)
     tones = (level.clip(0, 1) * 255).round().astype(np.uint8)  # (3, 256): a table for each colour
     rows = frames.transpose(0, 1).flatten(1).numpy()
     changed = np.stack([cv2.LUT(row[None], table)[0] for row, table in zip(rows, tones, strict=True)])
     return torch.from_numpy(changed).view(3, len(frames), *frames.shape[2:]).transpose(0, 1).contiguous()
+
+
+def roughen(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Frames (n, 3, h, w) uint8, or, every other time, what a worse camera makes of them: less sharp, with noise."""
+    if rng.random() < 0.5:
+        return frames
+    blur, noise = rng.uniform(0.1, BLUR), rng.uniform(0, NOISE)
+    blurred = np.stack([cv2.GaussianBlur(plane, (5, 5), blur) for plane in frames.flatten(0, 1).numpy()])
+    noisy = blurred + noise * rng.standard_normal(blurred.shape, np.float32)
+    return torch.from_numpy(noisy.round().clip(0, 255).astype(np.uint8)).view(frames.shape)
 
 
 def augment_mel(mel: Tensor, rng: np.random.Generator) -> Tensor:

@@ -23,7 +23,7 @@ class TrainingClip:
     n_frames: int  # that can be decoded
     mel: Path  # .npy, (80, T) float32
     features: Path | None = None  # .npy, (steps, layers + 1, d) float16: Whisper's
-    frames: Path | None = None  # .npy, (n_frames, r, r, 3) uint8 RGB
+    frames: Path | None = None  # .npy, (n, r, r, 3) uint8 RGB: all n_frames, or so many as were asked for
     latents: Path | None = None  # .npy, (n_frames, 2, 2, 4, h, w) float16, as LatentEncoder gives them
 
 

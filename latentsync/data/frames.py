@@ -63,6 +63,15 @@ def decode_resized(path: Path, resolution: int) -> Iterator[np.ndarray]:
         yield rearrange(_resized(block, resolution), "n c h w -> n h w c").numpy()
 
 
+def decode_spread(path: Path, n_frames: int, count: int, resolution: int) -> np.ndarray:
+    """`count` of the `n_frames` frames of a clip at even distances, its first and last among them, or all where it
+    has fewer: (n, r, r, 3) uint8 RGB. Raises MediaError."""
+    indices = np.linspace(0, n_frames - 1, min(count, n_frames)).round().astype(int)
+    with _opened(path) as reader:
+        frames = reader.get_batch(indices.tolist()).asnumpy()
+    return rearrange(_resized(frames, resolution), "n c h w -> n h w c").numpy()
+
+
 def _played(path: Path) -> Iterator[np.ndarray]:
     with _opened(path) as reader:
         yield from _blocks(reader)

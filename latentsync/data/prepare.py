@@ -23,7 +23,7 @@ from ..workers import run_jobs
 from . import inspection, mel
 from .cache import Cache, read_array, read_json, write_array, write_json
 from .clips import TrainingClip
-from .frames import decode_resized
+from .frames import decode_resized, decode_spread
 from .inspection import Inspection, inspect, read_sound
 from .latents import LatentEncoder
 from .windows import Needs
@@ -47,6 +47,7 @@ class PrepareSettings:
     cache_dir: Path
     needs: Needs
     resolution: int | None = None  # of cached frames; None: training decodes the clips
+    frames_per_clip: int = 0  # that are cached, at even distances; 0: all
     features_dir: Path | None = None  # of Whisper's features; None: cache_dir
     n_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
@@ -114,8 +115,9 @@ class _Store:
         return self.cache.entry(f"mel-{_FORMAT}-{crc32(repr(mel.PARAMETERS).encode()):08x}", digest, ".npy")
 
     def frames_path(self, digest: str) -> Path | None:
-        resolution = self.settings.resolution
-        return self.cache.entry(f"frames-{_FORMAT}-{resolution}", digest, ".npy") if resolution else None
+        resolution, count = self.settings.resolution, self.settings.frames_per_clip
+        kind = f"frames-{_FORMAT}-{resolution}" + (f"-{count}" if count else "")
+        return self.cache.entry(kind, digest, ".npy") if resolution else None
 
     def features_path(self, digest: str) -> Path | None:
         cache = Cache(self.settings.features_dir or self.settings.cache_dir)
@@ -155,7 +157,11 @@ class _Store:
             write_json(self.inspection_path(digest), asdict(known))
         frames = self.frames_path(digest)
         if frames and not known.shortfall(self.settings.needs) and read_array(frames) is None:
-            _write_frames(frames, clip.path, known.n_frames, self.settings.resolution)
+            resolution, count = self.settings.resolution, self.settings.frames_per_clip
+            if count:
+                write_array(frames, decode_spread(clip.path, known.n_frames, count, resolution))
+            else:
+                _write_frames(frames, clip.path, known.n_frames, resolution)
 
 
 def make_folder(folder: Path) -> None:

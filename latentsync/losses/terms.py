@@ -75,6 +75,23 @@ def noise_mse(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -
     return (F.mse_loss(predicted.float(), target.float(), reduction="none") * weight).mean()
 
 
+def edge_l1(predicted: Tensor, target: Tensor, scales: int = 3) -> Tensor:
+    """Mean absolute error of the differences between neighbouring pixels, across and down, a float32 scalar: the mean
+    over pictures (n, c, h, w) of full, half and quarter size."""
+    with no_autocast(predicted.device):
+        error, terms = predicted.float() - target.float(), []
+        for _ in range(scales):
+            terms += [error.diff(dim=-1).abs().mean(), error.diff(dim=-2).abs().mean()]
+            error = F.avg_pool2d(error, 2)
+        return torch.stack(terms).mean()
+
+
+def kl_standard(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Divergence of diagonal normal distributions from the standard one: the mean over all values, a float32 scalar."""
+    mean, logvar = mean.float(), logvar.float()
+    return (mean.square() + logvar.exp() - 1 - logvar).mean() / 2
+
+
 def lower_half(x: Tensor) -> Tensor:
     """(..., h, w) -> (..., h / 2, w): where the mouth is."""
     return x[..., x.shape[-2] // 2 :, :]
@@ -108,8 +125,12 @@ class LowerHalfLPIPS(FrozenLoss):
 
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:
         """pred, true (n, 3, h, w) in [-1, 1] -> the mean over pictures, a float32 scalar."""
+        return self.of_whole(lower_half(pred), lower_half(true))
+
+    def of_whole(self, pred: Tensor, true: Tensor) -> Tensor:
+        """The same for all of the pictures."""
         with no_autocast(pred.device):
-            return self.distance(lower_half(pred).float(), lower_half(true).float()).mean()
+            return self.distance(pred.float(), true.float()).mean()
 
 
 class SyncLoss(FrozenLoss):

@@ -19,7 +19,7 @@ from latentsync.data.prepare import Prepared, PrepareSettings, Progress, prepare
 from latentsync.data.speech import SpokenClip, prepare_speech
 from latentsync.data.windows import Needs
 from latentsync.errors import ConfigError
-from latentsync.schema import AudioConfig, SyncNetConfig, UNetConfig
+from latentsync.schema import AudioConfig, TrainingConfig
 from latentsync.types import Clip
 from latentsync.whisper.audio2feature import Audio2Feature
 
@@ -28,12 +28,11 @@ from .loop import Plan
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-AnyConfig = UNetConfig | SyncNetConfig | AudioConfig
 
 CONFIG_NAME = "config.yaml"
 
 
-def open_run(cfg: AnyConfig, folder: str | Path | None) -> Path:
+def open_run(cfg: TrainingConfig, folder: str | Path | None) -> Path:
     """The run's folder, made where it is missing, with the resolved configuration in it.
 
     Without a name it is <data.train_output_dir>/train-<date and time>, new. Keys that differ from those of the
@@ -68,7 +67,7 @@ def differences(old: object, new: object) -> list[tuple[str, object, object]]:
     return found
 
 
-def precision_of(cfg: AnyConfig, fastest: torch.dtype) -> torch.dtype | None:
+def precision_of(cfg: TrainingConfig, fastest: torch.dtype) -> torch.dtype | None:
     """What autocast computes in; None is float32. `fastest` is the device's choice for "auto"."""
     if not cfg.run.mixed_precision_training:
         return None
@@ -76,7 +75,7 @@ def precision_of(cfg: AnyConfig, fastest: torch.dtype) -> torch.dtype | None:
     return None if chosen == torch.float32 else chosen
 
 
-def plan_of(cfg: AnyConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
+def plan_of(cfg: TrainingConfig, n_clips: int, precision: torch.dtype | None) -> Plan:
     data, run, optimizer = cfg.data, cfg.run, cfg.optimizer
     samples = data.batch_size * data.gradient_accumulation_steps * dist.world_size()
     max_steps = run.max_train_steps
@@ -103,7 +102,7 @@ def plan_of(cfg: AnyConfig, n_clips: int, precision: torch.dtype | None) -> Plan
     )
 
 
-def listed_clips(cfg: AnyConfig) -> tuple[list[Clip], list[Clip]]:
+def listed_clips(cfg: TrainingConfig) -> tuple[list[Clip], list[Clip]]:
     """The clips to train on, and those to validate on where the configuration names some."""
     data = cfg.data
     train = named_clips(data.train_data_dir, data.train_fileslist)
@@ -117,7 +116,7 @@ def named_clips(folder: str, fileslist: str) -> list[Clip]:
 
 
 def prepared_clips(
-    cfg: UNetConfig | SyncNetConfig,
+    cfg: TrainingConfig,
     listed: tuple[list[Clip], list[Clip]],
     folder: Path,
     needs: Needs,
@@ -160,7 +159,7 @@ def usable_clips(
 
 
 def prepare_clips(
-    cfg: UNetConfig | SyncNetConfig,
+    cfg: TrainingConfig,
     clips: list[Clip],
     needs: Needs,
     *,
@@ -178,7 +177,8 @@ def prepare_clips(
     settings = PrepareSettings(
         resolve_path(data.audio_mel_cache_dir or cache),
         needs,
-        resolution=data.resolution if data.cache_frames else None,
+        resolution=data.resolution if getattr(data, "cache_frames", True) else None,
+        frames_per_clip=getattr(data, "frames_per_clip", 0),
         features_dir=resolve_path(getattr(data, "audio_embeds_cache_dir", "") or cache),
     )
     with _progress_bar(name, len(clips)) as progress:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.data.augment import augment_frames, augment_mel, shift, stretch
+from latentsync.data.augment import augment_frames, augment_mel, roughen, shift, stretch
 from latentsync.data.mel import N_MELS, filter_bank
 
 
@@ -73,3 +73,15 @@ def test_a_stretched_spectrum_has_its_peak_at_the_stretched_frequency(factor):
     peak[40] = 1
     assert stretch(peak, factor).argmax() == (centres - factor * centres[40]).abs().argmin()
     assert factor != 1 or torch.equal(stretch(peak, factor), peak)
+
+
+def test_half_of_the_frames_are_roughened_a_little():
+    cells = torch.randint(60, 200, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = cells.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    changed = [roughen(frames, rng) for rng in draws(100)]
+    rough = [x for x in changed if not torch.equal(x, frames)]
+    assert 30 < len(rough) < 70
+    for x in rough:
+        assert x.dtype == torch.uint8 and x.shape == frames.shape
+        assert abs((x.float() - frames).mean()) < 0.5  # as bright as before
+        assert (x[..., 1::4, 1::4].float() - frames[..., 1::4, 1::4]).abs().mean() < 40

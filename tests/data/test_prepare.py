@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,14 @@ def test_no_usable_clip_is_an_error_with_the_commonest_reason(unusable, tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be made"):
         prepare(unusable, settings(tmp_path / "file/cache"))
+
+
+def test_of_each_clip_so_many_frames_are_kept_at_even_distances(folder, tmp_path):
+    clips = find_clips(folder)[:1]
+    every, some, few = (
+        prepare(clips, replace(settings(tmp_path, 32), frames_per_clip=count)).clips[0] for count in (0, 4, FRAMES + 1)
+    )
+    frames = np.load(every.frames)
+    np.testing.assert_array_equal(np.load(some.frames), frames[[0, 25, 49, 74]])
+    np.testing.assert_array_equal(np.load(few.frames), frames)
+    assert len({every.frames, some.frames, few.frames}) == 3

@@ -274,7 +274,7 @@ def test_a_missing_syncnet_names_its_origin(folder, tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-@pytest.mark.parametrize("what", ["audio", "syncnet", "unet"])
+@pytest.mark.parametrize("what", ["audio", "syncnet", "unet", "vae"])
 def test_the_shell_command_starts_ours_from_another_folder(tmp_path, what):
     """With the set-up replaced by one that names this very Python."""
     root, elsewhere = tmp_path / "my repo", tmp_path / "elsewhere"
