@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -17,6 +18,7 @@ import torch
 from latentsync import REPO_ROOT
 from latentsync.checkpoint import load_state, save_checkpoint
 from latentsync.config import load_config, model_config, save_config
+from latentsync.data import prepare as prepare_module
 from latentsync.data.clips import find_clips
 from latentsync.data.prepare import PrepareSettings, prepare
 from latentsync.data.windows import Needs
@@ -262,6 +264,29 @@ def test_weights_with_more_steps_than_wanted_are_told(folder, tmp_path, capsys):
 def test_a_run_folder_that_cannot_be_made_is_told(folder, capsys, what):
     assert cli(folder, what, "--run_dir", folder / "start.pt/run") == 2
     assert "cannot be made or written (Not a directory); choose another folder" in capsys.readouterr().err
+
+
+def test_single_frames_of_pairs_train_from_cached_latents(folder, tmp_path):
+    """As the first stage of the small model does: frames are not read again once the VAE has encoded them."""
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    for source, name in (("0", "a"), ("1", "a.other")):
+        shutil.copy(folder / f"clips/{source}.mp4", pairs / f"{name}.mp4")
+    own = [
+        *(f"data.{key}" for key in (f"train_data_dir={pairs}", "val_data_dir=", "val_video_path=", "num_frames=1")),
+        *(f"data.{key}=true" for key in ("counterfactual", "cache_latents")),
+        *(f"run.{key}=false" for key in ("use_syncnet", "pixel_space_supervise", "enable_gradient_checkpointing")),
+        *("data.cache_frames=false", "data.batch_size=3", "model.use_motion_module=false", "ckpt.resume_ckpt_path="),
+        *("run.inverse_snr_weight=0.5", "run.high_noise_share=0.4", "run.mouth_loss_weight=2", "optimizer.name=muon"),
+    ]
+    assert cli(folder, "unet", "--run_dir", tmp_path / "run", *own, "run.max_train_steps=2") == 0
+    assert [row["step"] for row in read_table(tmp_path / "run/metrics.csv")] == ["1", "2"]
+    latents = list((folder / "cache/training").glob("latents-*/*/*.npy"))
+    assert [np.load(path, mmap_mode="r").shape for path in latents] == 2 * [(75, 2, 2, 4, 8, 8)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_module, "decode_resized", None)
+        assert cli(folder, "unet", "--run_dir", tmp_path / "run", *own, "run.max_train_steps=4") == 0
+    assert len(read_table(tmp_path / "run/metrics.csv")) == 4
 
 
 def test_a_missing_syncnet_names_its_origin(folder, tmp_path, capsys):
