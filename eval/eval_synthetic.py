@@ -9,14 +9,12 @@ is right but the time). Each bar is met or missed; exits with 1 where one is mis
 """
 
 import argparse
-import csv
-import json
 import logging
 import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -34,24 +32,21 @@ from latentsync.errors import ConfigError, LatentSyncError, MediaError
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import paste_weight
-from latentsync.files import atomic_path
-from latentsync.metrics.curves import best_lag, beyond, correlation, speed
-from latentsync.metrics.mouth import Closures, closed_below, closures, mouth_change, region_psnr
 from latentsync.metrics.seam import seam
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.schema import SyncNetConfig, UNetConfig
-from latentsync.synthetic.record import OTHER
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
-from latentsync.synthetic.speech import SILENCE
 from latentsync.synthetic.studio import Studio
 from latentsync.synthetic.swap import SOUNDS, is_complete, sound_path, swap_spec, write_swap
 from latentsync.train.video import SyncJudge
 from latentsync.workers import run_jobs
 from scripts.parser import Parser
 
+from .bars import COLUMNS, Row, means, table, tell, verdicts, write_tables
+from .measure import Task
 from .moments import moments, save
-from .watch import FPS, SIDE, Seen, alignment, judged, watch
+from .watch import SIDE, alignment, judged, watch
 
 DEFAULT_CONFIG = REPO_ROOT / "configs/unet/demo.yaml"
 UNSEEN = (100000, 110000)  # identities and sentences of docs/training.md's held-out clips
@@ -61,166 +56,8 @@ SHOWN = 3  # clips in the picture
 
 KINDS = ("result", "truth", "source", "wrong", "shuffled")
 MADE = {"new": "result", "wrong": "wrong", "shuffled": "shuffled"}  # from which of SOUNDS
-COLUMNS = {
-    "lips_new": "correlation of the measured opening with the drawn truth of the new sound",
-    "lag": "frames that the opening is late against it",
-    "lips_old": "correlation with the truth of the old sound",
-    "lips_old_only": "with what of that the new sound's truth does not explain: sentences are alike by chance",
-    "speed": "of the opening, relative to that measured on the truth",
-    "wanted": "p, b and m of the new sound",
-    "found": "of these, with closed lips",
-    "shut": "frames of speech with closed lips",
-    "right": "of these, where the truth's are",
-    "recall": "found of wanted",
-    "precision": "right of shut",
-    "offset": "frames that the new sound is early, says the judge",
-    "confidence": "of the judge",
-    "psnr": "dB against the truth where the model paints",
-    "seam": "edges along the border of that, relative to the truth's",
-    "change": "of the mouth's picture from frame to frame, relative to the truth's",
-    "faces": "share of frames with a face",
-}
-NEEDS_JUDGE = ("offset", "confidence")
-NO_JUDGE = "there is no judge; train a SyncNet by train_syncnet.sh and name it by --judge_config and --judge_ckpt"
 
-Row = dict[str, float | str]
 Build = Callable[[UNetConfig, argparse.Namespace], LipsyncPipeline]
-
-
-# What must hold
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What the results' statistic of a column must reach."""
-
-    column: str
-    statistic: str  # a name in STATISTICS
-    low: float = -np.inf
-    high: float = np.inf
-
-    def __str__(self) -> str:
-        bounds = [f">= {self.low:g}"] * np.isfinite(self.low) + [f"<= {self.high:g}"] * np.isfinite(self.high)
-        return f"{self.column}, {self.statistic} {' and '.join(bounds)}"
-
-
-BARS = (
-    Bar("lips_new", "mean", low=0.80),
-    Bar("lag", "median size", high=0),
-    Bar("lips_old", "mean", high=0.15),
-    Bar("lips_old_only", "mean", high=0.15),  # a few clips' sentences may be alike: the truth itself reaches 0.4 on one
-    Bar("speed", "mean", low=0.75),
-    Bar("recall", "of all clips", low=0.70),
-    Bar("precision", "of all clips", low=0.60),
-    Bar("offset", "share of 0", low=0.90),
-    Bar("confidence", "relative to the truth", low=0.85, high=1.15),
-    Bar("seam", "mean", high=1.10),  # a step of four grey levels all around is 1.10 to 1.16, one of eight 1.3 to 1.5
-    Bar("change", "mean", low=0.70, high=1.20),
-    Bar("faces", "mean", low=1.0),
-)
-
-
-def _of_all(column: str, rows: Sequence[Row], truth: Sequence[Row]) -> float:
-    total = sum((Closures(*(int(row[name]) for name in ("wanted", "found", "shut", "right"))) for row in rows), NONE)
-    return getattr(total, column)
-
-
-NONE = Closures(0, 0, 0, 0)
-#: From a column, the rows of one kind and those of the truth; nan is a miss.
-STATISTICS: dict[str, Callable[[str, Sequence[Row], Sequence[Row]], float]] = {
-    "mean": lambda c, rows, truth: np.mean(values(c, rows)),
-    "median size": lambda c, rows, truth: np.median(np.nan_to_num(np.abs(values(c, rows)), nan=np.inf)),
-    "of all clips": _of_all,
-    "share of 0": lambda c, rows, truth: np.mean(values(c, rows) == 0),
-    "relative to the truth": lambda c, rows, truth: np.mean(values(c, rows)) / np.mean(values(c, truth)),
-}
-
-
-def values(column: str, rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row[column] for row in rows], np.float64)
-
-
-def verdicts(rows: Sequence[Row], *, judge: bool, kind: str = "result") -> list[tuple[Bar, float, bool | None]]:
-    """For each bar its statistic, and whether it is met; None where there is no judge to measure it."""
-    own, truth = ([row for row in rows if row["kind"] == k] for k in (kind, "truth"))
-    found = []
-    for bar in BARS:
-        if bar.column in NEEDS_JUDGE and not judge:
-            found.append((bar, float("nan"), None))
-            continue
-        value = float(STATISTICS[bar.statistic](bar.column, own, truth))
-        found.append((bar, value, bool(bar.low <= value <= bar.high)))
-    return found
-
-
-# What is measured
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What is known of a video of f frames."""
-
-    opening: np.ndarray  # (f,) of the lips, heights of the face
-    size: np.ndarray  # (f,) height of the face, pixels
-    closed_s: list[tuple[float, float]]  # when p, b and m close the lips
-    spoken: np.ndarray  # (f,) bool
-
-    @classmethod
-    def read(cls, video: Path) -> "Drawn":
-        person = json.loads(video.with_suffix(".json").read_text())["people"][0]
-        gap, size = (np.array(person["frames"][name]) for name in ("lip_gap", "size"))
-        times_s = (np.arange(len(gap)) + 0.5) / FPS
-        spoken = np.zeros(len(gap), bool)
-        for symbol, start_s, end_s in person["phonemes"]:
-            spoken |= (symbol != SILENCE) & (times_s >= start_s) & (times_s < end_s)
-        return cls(gap / size, size, [(start_s, end_s) for start_s, end_s in person["closed"]], spoken)
-
-
-class Task:
-    """One clip: what is known of it, and what is seen of its truth and its source."""
-
-    def __init__(self, folder: Path, name: str, detector: MediaPipeDetector, weight: np.ndarray) -> None:
-        self.name, self.detector, self.weight = name, detector, weight
-        self.source, self.truth = folder / f"{name}.mp4", folder / f"{name}{OTHER}.mp4"
-        self.sound = sound_path(folder, name, "new")
-        self.old, self.new = Drawn.read(self.source), Drawn.read(self.truth)
-        self.matrices = alignment(self.source, detector)
-        self.seen = {"truth": self.watch(self.truth), "source": self.watch(self.source)}
-        openings = [self.seen[kind].gap / self.new.size for kind in ("truth", "source")]
-        self.threshold = closed_below(openings, [self.new.opening, self.old.opening])
-
-    def watch(self, video: Path) -> Seen:
-        return watch(video, self.matrices, self.detector)
-
-    def row(self, kind: str, seen: Seen, judge: SyncJudge | None) -> Row:
-        """The measurements of a video, against the truth as far as it reaches."""
-        n = len(seen.gap)
-        new, old, size = self.new.opening[:n], self.old.opening[:n], self.new.size[:n]
-        opening, truth = seen.gap / size, self.seen["truth"]
-        spans, spoken = self.new.closed_s, self.new.spoken[:n]
-        lips = closures(opening, new, spans, spoken, threshold=self.threshold, fps=FPS)
-        return {
-            "clip": self.name,
-            "kind": kind,
-            "lips_new": correlation(opening, new),
-            "lag": lag(new, opening),
-            "lips_old": correlation(opening, old),
-            "lips_old_only": correlation(opening, beyond(old, new)),
-            "speed": speed(opening) / speed(truth.gap[:n] / size),
-            **{name: getattr(lips, name) for name in ("wanted", "found", "shut", "right", "recall", "precision")},
-            **judged(judge, seen, self.sound),
-            "psnr": region_psnr(seen.squares, truth.squares[:n], self.weight >= 1),
-            "seam": seam(seen.squares, truth.squares[:n], self.weight),
-            "change": mouth_change(seen.squares) / mouth_change(truth.squares[:n]),
-            "faces": seen.faces,
-        }
-
-
-def lag(expected: np.ndarray, opening: np.ndarray) -> float:
-    try:
-        return best_lag(expected, opening).steps
-    except ValueError:  # lips that never move
-        return float("nan")
 
 
 # The clips
@@ -355,66 +192,6 @@ def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
     if not pairs:
         raise MediaError(f"{folder} has no NAME_video.mp4 with a NAME_audio.wav; name the files so")
     return pairs
-
-
-# Telling
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows as lines, columns as wide as they need."""
-    columns = [name for name in ("clip", "kind", *COLUMNS) if any(name in row for row in rows)]
-    cells = [columns, *([_cell(row.get(name, "")) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells)
-
-
-def _cell(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return "-" if np.isnan(value) else f"{value:d}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def means(rows: Sequence[Row]) -> list[Row]:
-    """One row for each kind: sums of counts, ratios of these, else the mean of what is known."""
-    result = []
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        own = [row for row in rows if row["kind"] == kind]
-        mean: Row = {"clip": f"all {len(own)}", "kind": kind}
-        for column in (name for name in COLUMNS if name in own[0]):
-            known = values(column, own)[np.isfinite(values(column, own))]
-            if column in ("recall", "precision"):
-                mean[column] = _of_all(column, own, ())
-            elif column in ("wanted", "found", "shut", "right"):
-                mean[column] = int(known.sum())
-            else:
-                mean[column] = float(known.mean()) if len(known) else float("nan")
-        result.append(mean)
-    return result
-
-
-def write_tables(folder: Path, rows: Sequence[Row], summary: Mapping) -> None:
-    """eval_synthetic.csv and eval_synthetic.json; nan is empty or null."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    plain = [{k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()} for row in rows]
-    with atomic_path(folder / "eval_synthetic.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(plain)
-    with atomic_path(folder / "eval_synthetic.json") as path:
-        path.write_text(json.dumps({**summary, "rows": plain}, indent=1, ensure_ascii=False) + "\n")
-
-
-def tell(found: Iterable[tuple[Bar, float, bool | None]]) -> list[dict]:
-    """Print each bar, met, missed or not measured; the same as plain data."""
-    content = []
-    for bar, value, met in found:
-        if met is None:
-            word, got = "not measured", NO_JUDGE
-        else:
-            word, got = "met" if met else "MISSED", f"{value:.3f}"
-        print(f"{word:<12}  {bar}: {got}")
-        content.append({"bar": str(bar), "value": value if np.isfinite(value) else None, "met": met})
-    return content
 
 
 # The command

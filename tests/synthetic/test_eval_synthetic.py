@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from eval import eval_synthetic
-from eval.eval_synthetic import BARS, KINDS, NEEDS_JUDGE, cli, means, pairs_of, verdicts
+from eval.bars import BARS, NEEDS_JUDGE, means, verdicts
+from eval.eval_synthetic import KINDS, cli, pairs_of
 from latentsync.checkpoint import save_checkpoint
 from latentsync.config import load_config, model_config
 from latentsync.errors import ConfigError, MediaError
