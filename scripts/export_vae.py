@@ -19,24 +19,15 @@ from latentsync.checkpoint import FOLDER_NAMES, load_module, load_state
 from latentsync.config import load_config, model_config
 from latentsync.data.vae_dataset import NEEDS
 from latentsync.diffusion.latents import SCALING_FACTOR
-from latentsync.errors import CheckpointError, LatentSyncError
+from latentsync.errors import LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.files import atomic_path
 from latentsync.models.vae import standardise, vae_arguments
 from latentsync.schema import VAEConfig
 from latentsync.train.run import CONFIG_NAME, listed_clips, prepare_clips
-from latentsync.train.state import kept_steps
+from latentsync.train.state import last_checkpoint
 from latentsync.train.vae import VAETask, frames_of, latent_statistics
 from scripts.parser import Parser
-
-
-def last_checkpoint(run: Path) -> Path:
-    """The newest weights of a run. Raises CheckpointError where there are none."""
-    folder = run / "checkpoints"
-    steps = kept_steps(folder)
-    if not steps:
-        raise CheckpointError(f"{folder}: expected checkpoint-N.pt, found none; name the folder of a run that kept one")
-    return folder / f"checkpoint-{steps[-1]}.pt"
 
 
 @torch.inference_mode()

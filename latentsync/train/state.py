@@ -109,3 +109,12 @@ def kept_steps(folder: Path) -> list[int]:
     """The steps whose weights a run has kept, in order."""
     matches = (_NAME.fullmatch(path.name) for path in folder.glob("checkpoint-*.pt"))
     return sorted(int(match[1]) for match in matches if match)
+
+
+def last_checkpoint(run: Path) -> Path:
+    """The newest weights of a run. Raises CheckpointError where there are none."""
+    folder = run / "checkpoints"
+    steps = kept_steps(folder)
+    if not steps:
+        raise CheckpointError(f"{folder}: expected checkpoint-N.pt, found none; name the folder of a run that kept one")
+    return folder / f"checkpoint-{steps[-1]}.pt"

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from latentsync import REPO_ROOT
+from latentsync.build import build_syncnet
 from latentsync.checkpoint import load_state, save_checkpoint
 from latentsync.config import load_config, model_config, save_config
 from latentsync.data import prepare as prepare_module
@@ -27,7 +28,7 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.log import read_table
 from latentsync.train.state import kept_steps
-from scripts import train_syncnet, train_unet
+from scripts import export_weights, train_syncnet, train_unet
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
 from ..command import demo_frames, write_clip
@@ -264,6 +265,26 @@ def test_weights_with_more_steps_than_wanted_are_told(folder, tmp_path, capsys):
 def test_a_run_folder_that_cannot_be_made_is_told(folder, capsys, what):
     assert cli(folder, what, "--run_dir", folder / "start.pt/run") == 2
     assert "cannot be made or written (Not a directory); choose another folder" in capsys.readouterr().err
+
+
+def test_exported_weights_are_the_last_ones_in_half_precision(folder, whole, tmp_path, capsys, monkeypatch):
+    def export(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["export_weights", *map(str, arguments)])
+        return export_weights.main()
+
+    out = tmp_path / "new folder/syncnet.pt"
+    assert export(whole, "--out", out) == 0
+    last, shipped = load_state(whole / "checkpoints/checkpoint-8.pt"), load_state(out)
+    assert shipped.step == last.step == 8 and shipped.state.keys() == last.state.keys()
+    for name, value in shipped.state.items():
+        assert value.dtype == torch.float16
+        torch.testing.assert_close(value.float(), last.state[name].float(), rtol=1e-3, atol=1e-6)
+    cfg = load_config(SyncNetConfig, folder / "syncnet.yaml")
+    assert build_syncnet(cfg, out, dtype=torch.float32).training is False
+    capsys.readouterr()
+    for run, target, words in ((tmp_path, out, "expected checkpoint-N.pt"), (whole, folder, "choose another file")):
+        assert export(run, "--out", target) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_single_frames_of_pairs_train_from_cached_latents(folder, tmp_path):
