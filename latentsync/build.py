@@ -44,6 +44,7 @@ SCHEDULER_CONFIG = REPO_ROOT / "configs/scheduler_config.json"
 UNET_CONFIGS = REPO_ROOT / "configs/unet"
 SYNCNET_CONFIGS = REPO_ROOT / "configs/syncnet"
 OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
+DEMO_UNET = REPO_ROOT / "checkpoints/demo/latentsync_unet.pt"  # its configuration lies beside it
 AUXILIARY = REPO_ROOT / "checkpoints/auxiliary"
 VGG_FILE = "vgg16-397923af.pth"
 VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"

@@ -137,8 +137,10 @@ class UNetModel:
     motion_module_decoder_only: bool = False
     motion_module_type: str = "Vanilla"
     motion_module_kwargs: MotionModule = field(default_factory=MotionModule)
+    audio_position_scale: float = 0.0  # of sinusoids that tell each token its place in its frame; 0: none, as in public
 
     def __post_init__(self) -> None:
+        _require_at_least(0, "model", self, "audio_position_scale")
         _require_at_least(
             1, "model", self, "cross_attention_dim", "in_channels", "out_channels", "layers_per_block",
             "norm_num_groups",
@@ -259,8 +261,8 @@ class UNetRun(Course):
     perceptual_loss_weight: float = 0.1
     recon_loss_weight: float = 1.0
     trepa_loss_weight: float = 10.0
-    guidance_scale: float = 1.5  # validation
-    inference_steps: int = 20  # validation
+    guidance_scale: float = 1.5  # of validation, and of inference that says nothing else
+    inference_steps: int = 20  # the same
     trainable_modules: list[str] = field(default_factory=lambda: ["motion_modules.", "attentions."])
     seed: int = 1247
     use_mixed_noise: bool = True

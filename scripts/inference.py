@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from latentsync import REPO_ROOT
 from latentsync.build import (
+    DEMO_UNET,
     DETECTORS,
     OFFICIAL_UNET,
     build_pipeline,
@@ -27,7 +28,7 @@ from latentsync.build import (
     peak_memory,
 )
 from latentsync.config import as_config, load_config
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import CheckpointError, ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.memory import MemoryWatch, share_one_heap
 from latentsync.pipelines.job import LOOPS, TAILS, check_job
@@ -39,6 +40,8 @@ from scripts.parser import Parser
 
 DEMO_VIDEO = REPO_ROOT / "assets/demo1_video.mp4"
 DEMO_AUDIO = REPO_ROOT / "assets/demo1_audio.wav"
+
+MODELS = ("official", "demo")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
 
     group = p.add_argument_group("quality and speed")
     add = group.add_argument
-    add("--inference_steps", type=int, default=20, help="20-50: more is better and slower (%(default)s)")
-    add("--guidance_scale", type=float, default=1.5, help="1-3: more is in better sync, less steady (%(default)s)")
+    add("--inference_steps", type=int, help="more is better and slower (official model: 20; demo: 8)")
+    add("--guidance_scale", type=float, help="1-3: more is in better sync, less steady (the configuration's: 1.5)")
     add("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
     add(
         "--enable_deepcache",
@@ -81,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
 
     group = p.add_argument_group("weights and the run")
     add = group.add_argument
-    add("--inference_ckpt_path", help="U-Net weights (default: checkpoints/latentsync_unet.pt)")
+    add("--model", choices=MODELS, help="whose weights (default: official where they are there, else demo)")
+    add("--inference_ckpt_path", help="U-Net weights of your own, instead of --model")
     add("--unet_config_path", help="default: the one that fits the weights")
     add("--temp_dir", help="parent of temporary folders (default: the system's)")
     add("--json", action="store_true", help="print the report as one JSON object")
@@ -122,8 +126,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         ("windows_per_call", 1, 256),
         ("crf", 0, 63),
     ):
-        if not low <= getattr(args, name) <= high:
-            p.error(f"--{name} {getattr(args, name)}: expected {low} to {high}")
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:
+            p.error(f"--{name} {value}: expected {low} to {high}")
+    if args.model and args.inference_ckpt_path:
+        p.error("--model and --inference_ckpt_path both say which weights; leave one out")
     return args
 
 
@@ -134,12 +141,21 @@ def seeded_weights() -> Path:
     return make_seeded_checkpoints(folder, "tiny") / "latentsync_unet.pt"
 
 
-def choose_checkpoint(path: str | None) -> Path:
-    """The U-Net the user named, else the official one, else seeded weights with a warning."""
+def choose_checkpoint(path: str | None, model: str | None = None) -> Path:
+    """The U-Net the user named by path or model, else the official one, else the demo's, else seeded weights.
+
+    Says which. Raises CheckpointError where the named model is not there.
+    """
     if path:
         return Path(path)
-    if OFFICIAL_UNET.is_file():
-        return OFFICIAL_UNET
+    files = dict(zip(MODELS, (OFFICIAL_UNET, DEMO_UNET), strict=True))
+    for name in [model] if model else MODELS:
+        if files[name].is_file():
+            print(f"Model: {name} ({files[name].parent})", file=sys.stderr)
+            return files[name]
+    if model:
+        remedy = "run `bash setup_env.sh` where there is a network" if model == "official" else "check out the file"
+        raise CheckpointError(f"{files[model]}: no such file, expected the {model} model; {remedy}")
     print(
         "WARNING: no official weights in checkpoints/ (setup_env.sh fetches them): using small random ones, "
         "so the mouth will be noise.",
@@ -191,8 +207,8 @@ def main(config, args: argparse.Namespace) -> LipsyncReport:
             *paths,
             num_frames=cfg.data.num_frames,
             video_fps=rate,
-            num_inference_steps=args.inference_steps,
-            guidance_scale=args.guidance_scale,
+            num_inference_steps=args.inference_steps or cfg.run.inference_steps,
+            guidance_scale=cfg.run.guidance_scale if args.guidance_scale is None else args.guidance_scale,
             mask_image_path=mask,
             cache_interval=3 if args.enable_deepcache else 1,
             windows_per_call=args.windows_per_call,
@@ -232,7 +248,7 @@ def cli(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if args.debug else logging.WARNING, format="%(message)s")
     started = time.perf_counter()
     try:
-        args.inference_ckpt_path = choose_checkpoint(args.inference_ckpt_path)
+        args.inference_ckpt_path = choose_checkpoint(args.inference_ckpt_path, args.model)
         args.unet_config_path = args.unet_config_path or default_config(args.inference_ckpt_path)
         with MemoryWatch() as memory:
             report = main(load_config(UNetConfig, args.unet_config_path), args)

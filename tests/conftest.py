@@ -36,7 +36,8 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture
 def no_official_weights(monkeypatch, cache):
     """A checkout without weights, whoever runs the tests."""
-    monkeypatch.setattr(inference, "OFFICIAL_UNET", Path("no such file"))
+    for name in ("OFFICIAL_UNET", "DEMO_UNET"):
+        monkeypatch.setattr(inference, name, Path("no such file"))
     monkeypatch.setenv("LATENTSYNC_CACHE", str(cache))
 
 

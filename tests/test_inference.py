@@ -11,7 +11,9 @@ import torch
 from omegaconf import OmegaConf
 
 from latentsync import REPO_ROOT
+from latentsync.errors import CheckpointError
 from latentsync.media.ffmpeg import decode_frames
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from scripts import inference
 from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 
@@ -55,6 +57,60 @@ def test_the_demo_runs_with_seeded_weights_and_says_so(short_sound, tmp_path, ca
     assert "the mouth will be noise" in captured.err
     assert f"{out}: 15 frames in" in captured.out
     assert len(list(decode_frames(out))) == 15
+
+
+@pytest.fixture
+def both_models(tmp_path, monkeypatch) -> dict[str, Path]:
+    """Files where the two models' U-Nets are looked for."""
+    files = {name: tmp_path / name / "latentsync_unet.pt" for name in inference.MODELS}
+    for name, path in files.items():
+        path.parent.mkdir()
+        path.touch()
+        monkeypatch.setattr(inference, f"{name.upper()}_UNET", path)
+    return files
+
+
+def test_official_weights_come_before_the_demo_model(both_models, capsys):
+    assert inference.choose_checkpoint(None) == both_models["official"]
+    assert "Model: official" in capsys.readouterr().err
+    both_models["official"].unlink()
+    assert inference.choose_checkpoint(None) == both_models["demo"]
+    assert "Model: demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", inference.MODELS)
+def test_a_model_can_be_named(name, both_models):
+    assert inference.choose_checkpoint(None, name) == both_models[name]
+    both_models[name].unlink()
+    with pytest.raises(CheckpointError, match=f"{both_models[name]}.*expected the {name} model"):
+        inference.choose_checkpoint(None, name)
+
+
+def test_a_model_and_a_file_contradict_each_other(capsys):
+    with pytest.raises(SystemExit):
+        inference.parse(["--model", "demo", "--inference_ckpt_path", "unet.pt"])
+    assert "leave one out" in capsys.readouterr().err
+
+
+def test_steps_and_guidance_are_the_configurations_unless_named(short_sound, tmp_path, cache, monkeypatch):
+    folder = make_seeded_checkpoints(cache / "seeded_tiny", "tiny")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"base: {folder / 'config.yaml'}\nrun: {{inference_steps: 3, guidance_scale: 1.25}}\n")
+    seen = []
+
+    class Noted(Exception):
+        pass
+
+    def pipeline(self, *paths, **settings):
+        seen.append((settings["num_inference_steps"], settings["guidance_scale"]))
+        raise Noted
+
+    monkeypatch.setattr(LipsyncPipeline, "__call__", pipeline)
+    named = ["--inference_ckpt_path", str(folder / "latentsync_unet.pt"), "--unet_config_path", str(config)]
+    for more in ([], ["--inference_steps", "5", "--guidance_scale", "0"]):
+        with pytest.raises(Noted):
+            inference.cli([DEMO[0], short_sound, str(tmp_path / "out.mp4"), *named, *more])
+    assert seen == [(3, 1.25), (5, 0)]
 
 
 def test_public_namespace_and_config_object_work(short_sound, tmp_path, cache):

@@ -77,14 +77,19 @@ class SpatialTransformer(nn.Module):
         return x + self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=x.shape[2]))
 
 
+def sinusoids(n: int, dim: int, device: torch.device | str | None = None) -> Tensor:
+    """(n, dim) float32: of each position, sines in even columns and cosines in odd ones."""
+    frequency = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(1e4) / dim))
+    angles = torch.arange(n, device=device)[:, None] * frequency
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
 class PositionalEncoding(nn.Module):
-    """Adds the sinusoid of each position: sine in even columns, cosine in odd ones."""
+    """Adds the sinusoid of each position."""
 
     def __init__(self, dim: int, max_len: int) -> None:
         super().__init__()
-        angles = torch.arange(max_len)[:, None] * torch.exp(torch.arange(0, dim, 2) * (-math.log(1e4) / dim))
-        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-        self.register_buffer("pe", table[None])  # persistent: public checkpoints hold it
+        self.register_buffer("pe", sinusoids(max_len, dim)[None])  # persistent: public checkpoints hold it
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] > self.pe.shape[1]:

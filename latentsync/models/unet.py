@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from latentsync.checkpoint import load_module, load_state
 
+from .attention import sinusoids
 from .blocks import Conditioning, UNetStage, clip_norm
 
 
@@ -83,6 +84,7 @@ class UNet3DConditionModel(nn.Module):
         motion_module_type: str = "Vanilla",
         motion_module_kwargs: Mapping | None = None,
         sample_size: int = 64,
+        audio_position_scale: float = 0.0,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
@@ -96,6 +98,7 @@ class UNet3DConditionModel(nn.Module):
         self.config = FrozenDict(arguments)
         self.add_audio_layer = add_audio_layer
         self.center_input_sample = center_input_sample
+        self.audio_position_scale = audio_position_scale
 
         widths, levels = list(block_out_channels), len(block_out_channels)
         # The public key says "dim" and means the number of heads.
@@ -227,6 +230,9 @@ class UNet3DConditionModel(nn.Module):
         audio = encoder_hidden_states if self.add_audio_layer else None
         if audio is not None and audio.ndim == 4:
             audio = audio.flatten(0, 1)
+        if audio is not None and self.audio_position_scale:
+            # Attention has no order of its own: without this a token tells what is heard, but not when.
+            audio = audio + self.audio_position_scale * sinusoids(*audio.shape[1:], audio.device).to(audio)
         cond = Conditioning(frames, self._embed_time(timestep, sample), audio)
 
         x = self.conv_in(x)

@@ -68,6 +68,20 @@ def test_clips_longer_than_the_position_table_are_refused(unet):
         unet(torch.zeros(1, 13, 25, 8, 8), 0, torch.zeros(1, 25, 6, 16))
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_the_order_of_audio_tokens_counts_where_their_places_are_told(unet, scale):
+    told = UNet3DConditionModel(**TINY, audio_position_scale=scale).eval()
+    told.load_state_dict(unet.state_dict())  # strictly: there are no keys for it
+    c = clip()
+    sample = torch.cat([c["latents"], c["context"]], 1)
+    with torch.no_grad():
+        forwards, backwards = (told(sample, 500, audio).sample for audio in (c["audio"], c["audio"].flip(2)))
+        alone = unet(sample, 500, c["audio"]).sample
+    close = {"rtol": 0, "atol": 1e-7}
+    assert torch.allclose(forwards, backwards, **close) == (scale == 0)
+    assert torch.allclose(forwards, alone, **close) == (scale == 0)
+
+
 def count_deep(unet, **kwargs) -> tuple[torch.Tensor, int]:
     calls = []
     hook = unet.mid_block.register_forward_hook(lambda *_: calls.append(1))
