@@ -107,7 +107,10 @@ class Model:
         self.pipeline = build(self.cfg, args)
         weights = Path(args.inference_ckpt_path or resolve_path(self.cfg.ckpt.inference_ckpt_path))
         stamp = weights.stat().st_mtime_ns if weights.is_file() else 0
-        settings = (self.cfg, weights, stamp, args.inference_steps, args.guidance_scale, args.generator_seed)
+        run = self.cfg.run
+        self.steps = run.inference_steps if args.inference_steps is None else args.inference_steps
+        self.guidance_scale = run.guidance_scale if args.guidance_scale is None else args.guidance_scale
+        settings = (self.cfg, weights, stamp, self.steps, self.guidance_scale, args.generator_seed)
         self.folder = args.out / f"made-{zlib.crc32(repr(settings).encode()):08x}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -120,8 +123,8 @@ class Model:
                 sound,
                 out,
                 num_frames=self.cfg.data.num_frames,
-                num_inference_steps=self.args.inference_steps,
-                guidance_scale=self.args.guidance_scale,
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale,
                 mask_image_path=self.cfg.data.mask_image_path or None,
                 generator=torch.Generator().manual_seed(self.args.generator_seed),
                 loop="cut",
@@ -221,8 +224,8 @@ def parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--unet_config_path", type=Path, default=DEFAULT_CONFIG, help="configuration (%(default)s)")
     add("--inference_ckpt_path", help="U-Net weights (default: the configuration's)")
-    add("--inference_steps", type=int, default=20, help="%(default)s")
-    add("--guidance_scale", type=float, default=1.5, help="%(default)s")
+    add("--inference_steps", type=int, help="(default: the configuration's)")
+    add("--guidance_scale", type=float, help="(default: the configuration's)")
     add("--generator_seed", type=int, default=1247, help="of the model's noise (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N (%(default)s)")
     add("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")

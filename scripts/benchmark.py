@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from latentsync.build import DTYPES, build_pipeline, choose_device, default_config, peak_memory
+from latentsync.build import DEMO_UNET, DTYPES, build_pipeline, choose_device, default_config, peak_memory
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.diffusion.latents import to_pixel_values
 from latentsync.errors import LatentSyncError
@@ -30,7 +30,7 @@ from latentsync.synthetic.head import TalkingHead
 from latentsync.synthetic.pose import Pose
 from latentsync.types import SyncedFace
 from scripts.benchmark_training import DEFAULT_CONFIG, TOKENS, benchmark_train, wait
-from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, seeded_weights, show, summary
+from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, show, summary
 from scripts.make_seeded_checkpoints import seeded_network
 
 PEOPLE = 24  # of the heads
@@ -49,7 +49,7 @@ class WithoutNetworks(LipsyncPipeline):
 
 def benchmark_pipeline(args: argparse.Namespace) -> dict:
     """One whole run, its memory with ffmpeg's; the networks are left out, or the ones that `--weights` names."""
-    unet_path = Path(args.weights) if args.weights else seeded_weights()
+    unet_path = Path(args.weights) if args.weights else DEMO_UNET
     config = args.config or default_config(unet_path)
     cfg = load_config(UNetConfig, config, [f"data.resolution={args.resolution}"] if args.resolution else [])
     built = build_pipeline(cfg, unet_path, config_path=config, device=args.device, dtype=args.dtype)
@@ -62,7 +62,15 @@ def benchmark_pipeline(args: argparse.Namespace) -> dict:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, MemoryWatch() as memory:
         out = Path(folder) / "out.mp4"
-        report = built(args.video, args.audio, out, preset=args.preset, windows_per_call=args.windows)
+        report = built(
+            args.video,
+            args.audio,
+            out,
+            num_inference_steps=cfg.run.inference_steps,
+            guidance_scale=cfg.run.guidance_scale,
+            preset=args.preset,
+            windows_per_call=args.windows,
+        )
     seconds = time.perf_counter() - started
     peak_bytes = peak_memory(built.device) if built.device.type == "cuda" else memory.peak
     return {

@@ -160,7 +160,7 @@ def check_speech() -> Finding:
 def check_checkpoints(folder: Path = CHECKPOINTS, *, verify: bool = False) -> Iterator[Finding]:
     """Each official file against its record.
 
-    Without the U-Net inference makes seeded weights, so absence is a note; a U-Net needs its companions.
+    Without the U-Net inference uses the demo model, so absence is a note; a U-Net needs its companions.
     """
     needed = {file.target for file in official_files(RELEASES[0])}
     has_unet = (folder / "latentsync_unet.pt").is_file()
@@ -175,7 +175,7 @@ def check_checkpoints(folder: Path = CHECKPOINTS, *, verify: bool = False) -> It
                 name, "note", f"absent ({'inference' if name in needed else 'training and evaluation'})"
             )
     if not has_unet:
-        detail = "official weights absent: inference uses seeded weights"
+        detail = "official weights absent: inference uses the small demo model"
         yield Finding("weights", "note", detail, f"{SETUP} where there is a network")
 
 

@@ -22,7 +22,6 @@ from latentsync.build import (
     DETECTORS,
     OFFICIAL_UNET,
     build_pipeline,
-    cache_folder,
     choose_device,
     default_config,
     peak_memory,
@@ -35,7 +34,6 @@ from latentsync.pipelines.job import LOOPS, TAILS, check_job
 from latentsync.pipelines.lipsync_pipeline import memory_errors
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
-from scripts.make_seeded_checkpoints import make_seeded_checkpoints
 from scripts.parser import Parser
 
 DEMO_VIDEO = REPO_ROOT / "assets/demo1_video.mp4"
@@ -134,17 +132,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def seeded_weights() -> Path:
-    """A tiny set of seeded weights in the cache, made on the first call; returns its U-Net."""
-    folder = cache_folder() / "seeded_tiny"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return make_seeded_checkpoints(folder, "tiny") / "latentsync_unet.pt"
-
-
 def choose_checkpoint(path: str | None, model: str | None = None) -> Path:
-    """The U-Net the user named by path or model, else the official one, else the demo's, else seeded weights.
+    """The U-Net the user named by path or model, else the official one, else the demo's; says which model.
 
-    Says which. Raises CheckpointError where the named model is not there.
+    Raises CheckpointError where there is none.
     """
     if path:
         return Path(path)
@@ -153,15 +144,9 @@ def choose_checkpoint(path: str | None, model: str | None = None) -> Path:
         if files[name].is_file():
             print(f"Model: {name} ({files[name].parent})", file=sys.stderr)
             return files[name]
-    if model:
-        remedy = "run `bash setup_env.sh` where there is a network" if model == "official" else "check out the file"
-        raise CheckpointError(f"{files[model]}: no such file, expected the {model} model; {remedy}")
-    print(
-        "WARNING: no official weights in checkpoints/ (setup_env.sh fetches them): using small random ones, "
-        "so the mouth will be noise.",
-        file=sys.stderr,
-    )
-    return seeded_weights()
+    missing = model or MODELS[-1]
+    remedy = {"official": "run `bash setup_env.sh` where there is a network", "demo": "restore it by `git checkout`"}
+    raise CheckpointError(f"{files[missing]}: no such file, expected the {missing} model; {remedy[missing]}")
 
 
 def main(config, args: argparse.Namespace) -> LipsyncReport:

@@ -34,11 +34,11 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def no_official_weights(monkeypatch, cache):
-    """A checkout without weights, whoever runs the tests."""
-    for name in ("OFFICIAL_UNET", "DEMO_UNET"):
-        monkeypatch.setattr(inference, name, Path("no such file"))
-    monkeypatch.setenv("LATENTSYNC_CACHE", str(cache))
+def seeded_demo(monkeypatch, cache):
+    """A checkout without official weights, whoever runs the tests, in which those of the demo are small random ones."""
+    monkeypatch.setattr(inference, "OFFICIAL_UNET", Path("no such file"))
+    folder = make_seeded_checkpoints(cache / "seeded_tiny", "tiny")
+    monkeypatch.setattr(inference, "DEMO_UNET", folder / "latentsync_unet.pt")
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_missing_speech_is_a_note_with_its_remedy(monkeypatch, tmp_path):
 def test_absent_weights_are_notes(tmp_path):
     findings = list(check_checkpoints(tmp_path))
     assert {finding.state for finding in findings} == {"note"}
-    assert "seeded" in findings[-1].detail
+    assert "demo model" in findings[-1].detail
 
 
 def test_unet_without_its_companions_is_fatal(tmp_path):

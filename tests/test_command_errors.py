@@ -25,7 +25,7 @@ from . import command as command_module
 from .command import demo_frames, write_clip
 from .media.make import ffmpeg, tone
 
-pytestmark = pytest.mark.usefixtures("no_official_weights")
+pytestmark = pytest.mark.usefixtures("seeded_demo")
 
 
 def everything(folder: Path) -> dict[Path, bytes | None]:

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
 from latentsync import REPO_ROOT
 from latentsync.build import build_scheduler
 from latentsync.config import UNetConfig, load_config, model_config
 from latentsync.diffusion.sampler import denoise
+from latentsync.models import attention
 from latentsync.models.unet import FeatureCache, UNet3DConditionModel
 
 TABLES = Path(__file__).parents[1] / "state_dict"
@@ -66,6 +68,17 @@ def test_one_frame_is_the_two_dimensional_network(unet):
 def test_clips_longer_than_the_position_table_are_refused(unet):
     with pytest.raises(ValueError, match="at most 24 frames"), torch.no_grad():
         unet(torch.zeros(1, 13, 25, 8, 8), 0, torch.zeros(1, 25, 6, 16))
+
+
+@pytest.mark.parametrize("tokens", [1, 16, attention.SHORT_CONTEXT, attention.SHORT_CONTEXT + 1])
+def test_attention_trains_by_the_same_numbers_whatever_computes_it(tokens):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, n, 8, requires_grad=True) for n in (5, tokens, tokens))
+    wanted = F.scaled_dot_product_attention(q, k, v)
+    gradients = torch.autograd.grad(wanted.square().sum(), (q, k, v))
+    found = attention.attend(q, k, v)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), (q, k, v)), gradients)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])
