@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import MotionModule, SpatialTransformer
+from .attention import GroupNorm, MotionModule, SpatialTransformer
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.scale_shift = scale_shift
         self.output_scale = output_scale
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps=eps)
+        self.norm1 = GroupNorm(groups, in_channels, eps=eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_dim, out_channels * (2 if scale_shift else 1))
         if scale_shift:
             # Takes part in public state dicts of this mode; nothing reads it.
             self.double_len_linear = nn.Linear(2 * out_channels, 4 * out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps=eps)
+        self.norm2 = GroupNorm(groups, out_channels, eps=eps)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = (
             nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from latentsync.checkpoint import load_module, load_state
 
-from .attention import sinusoids
+from .attention import GroupNorm, sinusoids
 from .blocks import Conditioning, UNetStage, clip_norm
 
 
@@ -168,7 +168,7 @@ class UNet3DConditionModel(nn.Module):
                 )
             )
 
-        self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
+        self.conv_norm_out = GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
         for parameter in (self.conv_in.weight, self.conv_in.bias, self.conv_out.weight, self.conv_out.bias):
             nn.init.zeros_(parameter)
