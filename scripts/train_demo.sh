@@ -3,15 +3,34 @@
 # Stages, all of them in this order where none is named: clips audio vae syncnet unet1 unet2 judge install.
 # Everything lies in $LATENTSYNC_CACHE/demo (default: ~/.cache/latentsync/demo). What is finished is skipped and what was
 # stopped goes on. A stage is finished when its result is in the folder model/ there: copy results of an earlier training
-# into it to start from them. STEPS of a stage are in its configuration, configs/*/demo*.yaml.
+# into it to start from them. How long each trains is in configs/*/demo*.yaml.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=${LATENTSYNC_CACHE:-$HOME/.cache/latentsync}/demo
 model=$work/model
+
+result() { # stage: what it leaves in model/; fails where there is no such stage
+    case $1 in
+        clips) echo clips ;;
+        audio) echo whisper.pt ;;
+        vae) echo vae/config.json ;;
+        syncnet | unet1 | unet2 | judge) echo "$1.pt" ;;
+        install) echo install ;; # which is never there: it is done each time
+        *) return 1 ;;
+    esac
+}
+
+[ $# -gt 0 ] || set -- clips audio vae syncnet unet1 unet2 judge install
+for stage in "$@"; do
+    if ! result "$stage" >/dev/null; then
+        echo "error: no stage $stage; expected some of: clips audio vae syncnet unet1 unet2 judge install" >&2
+        exit 2
+    fi
+done
 python=$(bash "$root/scripts/bootstrap.sh" --quick --no-checkpoints)
 mkdir -p "$model" "$work/runs"
 
-# 43 timbres to learn from, 4 to be judged by. Where Python has a module, it runs from any folder by launch.py.
+# 43 timbres to learn from, 4 to be judged by.
 voices=f1,f2,f3,f4,f5,Alicia,Annie,aunty,belinda,linda,m1,m2,m3,m4,m6,m7,Alex,Mario,david,edward,Andrea,anika,grandma,zac
 voices+=,Nguyen,Denis,Hugo,Lee,Marco,Michael,Mike,adam,antonio,ian,klatt,kaukovalta,m5,miguel,norbert,pablo,travis,victor
 voices+=,croak
@@ -70,15 +89,9 @@ stage_install() {
     cp "$model/unet2.pt" "$target/latentsync_unet.pt"
 }
 
-declare -A result=([clips]=clips [audio]=whisper.pt [vae]=vae/config.json [syncnet]=syncnet.pt [unet1]=unet1.pt
-    [unet2]=unet2.pt [judge]=judge.pt [install]=)
-[ $# -gt 0 ] || set -- clips audio vae syncnet unet1 unet2 judge install
 for stage in "$@"; do
-    if [ -z "${result[$stage]+known}" ]; then
-        echo "error: no stage $stage; expected some of ${!result[*]}" >&2
-        exit 2
-    elif [ -n "${result[$stage]}" ] && [ -e "$model/${result[$stage]}" ]; then
-        echo "$stage: finished before ($model/${result[$stage]})"
+    if [ -e "$model/$(result "$stage")" ]; then
+        echo "$stage: finished before ($model/$(result "$stage"))"
     else
         echo "$stage: $(date '+%F %T')"
         "stage_$stage"
