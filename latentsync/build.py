@@ -108,8 +108,14 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def build_scheduler() -> DDIMScheduler:
-    return DDIMScheduler.from_config(json.loads(SCHEDULER_CONFIG.read_text()))
+def build_scheduler(timestep_spacing: str = "leading") -> DDIMScheduler:
+    """The scheduler of the public version; `timestep_spacing` is `run.timestep_spacing`.
+
+    With few steps "trailing" is better (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed",
+    2024): it starts at the last time step, from which pure noise differs least, and spends none near the end.
+    """
+    config = json.loads(SCHEDULER_CONFIG.read_text())
+    return DDIMScheduler.from_config(config | {"timestep_spacing": timestep_spacing})
 
 
 def default_config(unet_path: Path) -> Path:
@@ -305,7 +311,7 @@ def build_pipeline(
         build_vae(vae_folder, device=place, dtype=kind),
         audio_encoder,
         unet,
-        build_scheduler(),
+        build_scheduler(cfg.run.timestep_spacing),
         options=options,
         detector=detector,
         resolution=cfg.data.resolution,

@@ -263,6 +263,7 @@ class UNetRun(Course):
     trepa_loss_weight: float = 10.0
     guidance_scale: float = 1.5  # of validation, and of inference that says nothing else
     inference_steps: int = 20  # the same
+    timestep_spacing: str = "leading"  # the same; trailing starts at the last time step: better in few steps
     trainable_modules: list[str] = field(default_factory=lambda: ["motion_modules.", "attentions."])
     seed: int = 1247
     use_mixed_noise: bool = True
@@ -284,6 +285,7 @@ class UNetRun(Course):
             "trepa_loss_weight", "guidance_scale", "mixed_noise_alpha", "validation_steps", "inverse_snr_weight",
             "mouth_loss_weight",
         )  # fmt: skip
+        _require_one_of(("leading", "trailing"), "run.timestep_spacing", self.timestep_spacing)
         require(
             1 <= self.inference_steps <= 1000, f"run.inference_steps is {self.inference_steps}; use 1 to 1000"
         )

@@ -176,7 +176,7 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         )
         make_video = None
         if cfg.data.val_video_path:
-            parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler()}
+            parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler(cfg.run.timestep_spacing)}
             judge = SyncJudge.of(supervision.sync, cfg.data.num_frames) if supervision.sync else None
             make_video = ValidationVideo(cfg, parts, dtype=fastest, judge=judge)
         task = make_task(cfg, model, vae, supervision, clips, held_out, make_video)

@@ -161,3 +161,10 @@ def test_another_run_with_other_steps_does_not_change_this_one(unet):
 
 def test_scheduler_is_diffusers_own():
     assert isinstance(build_scheduler(), DDIMScheduler)
+
+
+@pytest.mark.parametrize(("spacing", "first", "last"), [("leading", 876, 1), ("trailing", 999, 124)])
+def test_spacing_decides_where_sampling_starts_and_ends(spacing, first, last):
+    scheduler = build_scheduler(spacing)
+    scheduler.set_timesteps(8)
+    assert (scheduler.timesteps[0], scheduler.timesteps[-1]) == (first, last)
