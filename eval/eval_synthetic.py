@@ -288,6 +288,7 @@ def cli(argv: Sequence[str] | None = None, **parts) -> int:
     """The command; `parts` are another studio or pipeline than the real ones."""
     args = parse(argv)
     logging.basicConfig(level=logging.INFO if args.debug else logging.WARNING, format="%(message)s")
+    torch.set_num_threads(torch.get_num_threads())  # else torch would heed what follows, too
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # for the processes that draw
     try:

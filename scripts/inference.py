@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
     group = p.add_argument_group("quality and speed")
     add = group.add_argument
-    add("--inference_steps", type=int, help="more is better and slower (official model: 20; demo: 8)")
+    add("--inference_steps", type=int, help="more is better and slower (official model: 20; demo: 5)")
     add("--guidance_scale", type=float, help="1-3: more is in better sync, less steady (the configuration's: 1.5)")
     add("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
     add(
