@@ -102,15 +102,15 @@ def test_steps_and_guidance_are_the_configurations_unless_named(short_sound, tmp
         pass
 
     def pipeline(self, *paths, **settings):
-        seen.append((settings["num_inference_steps"], settings["guidance_scale"]))
+        seen.append(tuple(settings[name] for name in ("num_inference_steps", "guidance_scale", "cache_interval")))
         raise Noted
 
     monkeypatch.setattr(LipsyncPipeline, "__call__", pipeline)
     named = ["--inference_ckpt_path", str(folder / "latentsync_unet.pt"), "--unet_config_path", str(config)]
-    for more in ([], ["--inference_steps", "5", "--guidance_scale", "0"]):
+    for more in ([], ["--inference_steps", "10", "--guidance_scale", "0"]):
         with pytest.raises(Noted):
-            inference.cli([DEMO[0], short_sound, str(tmp_path / "out.mp4"), *named, *more])
-    assert seen == [(3, 1.25), (5, 0)]
+            inference.cli([DEMO[0], short_sound, str(tmp_path / "out.mp4"), *named, "--enable_deepcache", *more])
+    assert seen == [(3, 1.25, 1), (10, 0, 3)]  # few steps differ too much to share deep features
 
 
 def test_public_namespace_and_config_object_work(short_sound, tmp_path, cache):
