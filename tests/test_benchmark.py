@@ -86,7 +86,7 @@ def test_gradient_checkpointing_changes_no_number(measure, configs):
 
 
 def test_syncnet_steps(measure):
-    report = measure("syncnet", "--batch", "4", "--dtype", "fp32")
+    report = measure("syncnet", "--batch", "4")
     assert (report["resolution"], report["batch"]) == (64, 4)
     assert set(report["losses"]) == {"loss", "bce_loss"}
     assert report["trainable_m"] == report["total_m"] > 0

@@ -9,7 +9,7 @@ import torch
 
 from latentsync import REPO_ROOT
 from latentsync.config import load_config, model_config
-from latentsync.models.syncnet import StableSyncNet, Wav2LipSyncNet
+from latentsync.models.syncnet import ResnetBlock, StableSyncNet, Wav2LipSyncNet
 from latentsync.schema import SyncNetConfig
 
 from .tiny_syncnet import TINY, tiny_syncnet, windows
@@ -104,3 +104,21 @@ def test_a_group_far_from_zero_keeps_its_digits():
     shuffled = images.contiguous(memory_format=torch.channels_last)
     for pictures in (images, shuffled):
         torch.testing.assert_close(net.encode_visual(pictures), exact.float(), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("factor", [(2, 2), (1, 2), (2, 3), (2, 4)])
+def test_maps_that_shrink_to_one_column_are_the_same_in_bfloat16(factor):
+    """A processor's own code for strided convolutions of bfloat16 does not get each of these right."""
+    torch.manual_seed(0)
+    block = ResnetBlock(32, 32, factor, 0.0)
+    x = torch.randn(4, 32, 12, factor[1])
+    found = {}
+    for reduced in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            y = block(x)
+        block.zero_grad()
+        y.float().square().sum().backward()
+        found[reduced] = [y.float(), block.downsample_conv.weight.grad.clone(), block.conv2.weight.grad.clone()]
+    assert found[True][0].shape[-1] == 1
+    for exact, reduced in zip(found[False], found[True], strict=True):
+        assert (exact - reduced).norm() < 0.05 * exact.norm()
