@@ -262,8 +262,8 @@ class UNetRun(Course):
     recon_loss_weight: float = 1.0
     trepa_loss_weight: float = 10.0
     guidance_scale: float = 1.5  # of validation, and of inference that says nothing else
-    inference_steps: int = 20  # the same
-    timestep_spacing: str = "leading"  # the same; trailing starts at the last time step: better in few steps
+    inference_steps: int = 20  # also of both
+    timestep_spacing: str = "leading"  # also of both; trailing starts at the last time step: better in few steps
     trainable_modules: list[str] = field(default_factory=lambda: ["motion_modules.", "attentions."])
     seed: int = 1247
     use_mixed_noise: bool = True

@@ -19,7 +19,7 @@ RESULTS = {
 def train(cache: Path, *stages: str) -> subprocess.CompletedProcess:
     command = ["bash", str(SCRIPT), *stages]
     environment = os.environ | {"LATENTSYNC_CACHE": str(cache)}
-    return subprocess.run(command, env=environment,  capture_output=True, text=True)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_a_stage_that_does_not_exist_is_told_before_any_work(tmp_path):

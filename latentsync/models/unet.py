@@ -236,10 +236,6 @@ class UNet3DConditionModel(nn.Module):
         cond = Conditioning(frames, self._embed_time(timestep, sample), audio)
 
         x = self.conv_in(x)
-        if torch.is_grad_enabled() and not x.requires_grad:
-            # torch 2.11 crashes on a CPU in the backward pass of a channels-last group norm whose input needs no
-            # gradient: that of the first layer that trains behind frozen ones.
-            x.requires_grad_()
         deep = cache.take() if cache is not None else None
         if deep is None:
             deep = self._deep(x, cond)

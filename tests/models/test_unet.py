@@ -70,6 +70,22 @@ def test_clips_longer_than_the_position_table_are_refused(unet):
         unet(torch.zeros(1, 13, 25, 8, 8), 0, torch.zeros(1, 25, 6, 16))
 
 
+@pytest.mark.parametrize("part", ["attn2.", "motion_modules.", "conv_norm_out", "mid_block"])
+@pytest.mark.parametrize("reduced", [False, True])
+def test_what_lies_behind_frozen_layers_trains(part, reduced):
+    """Their outputs need no gradient, and the first layer that trains has to cope with that."""
+    unet = UNet3DConditionModel(**TINY)
+    for name, parameter in unet.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+        parameter.requires_grad_(part in name)
+    c = clip()
+    with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+        predicted = unet(torch.cat([c["latents"], c["context"]], 1), 500, c["audio"]).sample
+    predicted.float().square().sum().backward()
+    gradients = [parameter.grad for parameter in unet.parameters() if parameter.requires_grad]
+    assert gradients and all(g is not None and g.isfinite().all() for g in gradients)
+
+
 @pytest.mark.parametrize("tokens", [1, 16, attention.SHORT_CONTEXT, attention.SHORT_CONTEXT + 1])
 def test_attention_trains_by_the_same_numbers_whatever_computes_it(tokens):
     torch.manual_seed(0)
