@@ -25,6 +25,10 @@ class MemoryLimitError(LatentSyncError):
     """The device has too little memory for the chosen settings."""
 
 
+class MeasureError(LatentSyncError):
+    """A clip or a set of clips holds too little to be measured."""
+
+
 class SpeechError(LatentSyncError):
     """Speech cannot be synthesised here."""
 
