@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
@@ -33,7 +34,10 @@ from latentsync.face.detect import FaceDetector, MediaPipeDetector
 from latentsync.face.insightface import InsightFaceDetector
 from latentsync.losses.terms import LowerHalfLPIPS
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
+from latentsync.metrics.hyper_iqa import HyperIQA
+from latentsync.metrics.s3fd import S3FD
 from latentsync.models.syncnet import StableSyncNet
+from latentsync.models.syncnet_v2 import SyncNetV2
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -47,6 +51,9 @@ OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
 DEMO_UNET = REPO_ROOT / "checkpoints/demo/latentsync_unet.pt"  # its configuration lies beside it
 AUXILIARY = REPO_ROOT / "checkpoints/auxiliary"
 VGG_FILE = "vgg16-397923af.pth"
+SYNCNET_V2_FILE = "syncnet_v2.model"
+S3FD_FILE = "sfd_face.pth"
+HYPER_IQA_FILE = "koniq_pretrained.pkl"
 VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"
 HUB = "https://huggingface.co/ByteDance/LatentSync-1.5"
 DETECTORS = {"mediapipe": MediaPipeDetector, "insightface": InsightFaceDetector}
@@ -56,6 +63,8 @@ if sys.platform != "win32":
     import resource
 
 logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def cache_folder() -> Path:
@@ -168,10 +177,13 @@ def training_file(path: Path, source: str, switch: str) -> Path:
 
     Where it is missing, CheckpointError says where it comes from and which key does without that loss.
     """
+    return fetched_file(path, source, f", or train without it by {switch}")
+
+
+def fetched_file(path: Path, source: str, otherwise: str = "") -> Path:
+    """The path of a weight file that `setup_env.sh --train` fetches; CheckpointError says so where it is missing."""
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; fetch it by setup_env.sh --train or from {source}, or train without it by {switch}"
-        )
+        raise CheckpointError(f"{path}: no such file; fetch it by setup_env.sh --train or from {source}{otherwise}")
     return path
 
 
@@ -250,6 +262,33 @@ def build_temporal_loss(
         ) from error
     load_module(network, checkpoint, dtype=dtype, device=device)
     return TemporalLoss(network)
+
+
+def build_syncnet_v2(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> SyncNetV2:
+    """The network of sync confidence, by default from checkpoints/auxiliary; frozen, in evaluation mode, float32."""
+    return _with_official_weights(SyncNetV2(), SYNCNET_V2_FILE, path, device)
+
+
+def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> S3FD:
+    """The face detector of sync confidence, as `build_syncnet_v2` gives the network."""
+    return _with_official_weights(S3FD(), S3FD_FILE, path, device)
+
+
+def build_hyper_iqa(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> HyperIQA:
+    """The network of picture quality, as `build_syncnet_v2` gives that of sync."""
+    return _with_official_weights(HyperIQA(), HYPER_IQA_FILE, path, device)
+
+
+def _with_official_weights(network: Network, name: str, path: str | Path | None, device: torch.device | str) -> Network:
+    """A network of one size only, with the weights of `path` or of a file of this name in checkpoints/auxiliary.
+
+    Old files lack the counters of batch norms, which only training looks at.
+    """
+    source = f"{HUB} (auxiliary/{name})"
+    checkpoint = load_state(fetched_file(Path(path) if path else AUXILIARY / name, source))
+    counters = [key for key in network.state_dict() if key.endswith(".num_batches_tracked")]
+    load_module(network, checkpoint, allowed_missing=counters, remedy=f"use that of {source}")
+    return network.to(device).eval().requires_grad_(False)
 
 
 def check_audio_width(cfg: UNetConfig, audio_encoder: Audio2Feature) -> None:

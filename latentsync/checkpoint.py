@@ -179,6 +179,7 @@ def load_module(
     rename: Mapping[str, str] | None = None,
     allowed_missing: Collection[str] = (),
     candidates: Candidates | None = None,
+    remedy: str = "",
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> None:
@@ -187,17 +188,16 @@ def load_module(
     The module may be on the meta device; peak memory is then one copy of the weights. Floating tensors become
     `dtype`, else what the module has; all go to `device`, else where the module is (meta: the CPU). `rename`
     maps parts of names the module lacks to those it has. Keys in `allowed_missing` keep the module's value.
-    Raises CheckpointError, with the difference and the candidate that fits, if any key or shape disagrees.
+    Raises CheckpointError, with the difference and the candidate that fits or another remedy, if any key or shape
+    disagrees.
     """
     own = module.state_dict()
     state = _renamed(checkpoint.state, own, rename or {})
     required = {key: tensor for key, tensor in own.items() if key in state or key not in allowed_missing}
     difference = _difference(state, required)
     if difference:
-        fitting = _fitting(state_shapes(state), candidates)
-        raise CheckpointError(
-            f"{checkpoint.path}: does not fit this {type(module).__name__}: {difference}; {fitting}"
-        )
+        remedy = remedy or _fitting(state_shapes(state), candidates)
+        raise CheckpointError(f"{checkpoint.path}: does not fit this {type(module).__name__}: {difference}; {remedy}")
     loaded = {key: _converted(state[key], tensor, dtype, device) for key, tensor in required.items()}
     module.load_state_dict(loaded, strict=False, assign=True)
     unset = [name for name, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
