@@ -78,7 +78,7 @@ def write_one(job: tuple[str, ClipSpec], *, folder: Path, studio: Studio | None)
     write_swap(job[1], folder, job[0], studio=studio)
 
 
-def use_one_thread() -> None:
+def use_one_thread(_: int) -> None:
     cv2.setNumThreads(1)  # as there is one process for each processor
 
 
@@ -92,10 +92,10 @@ def render(args: argparse.Namespace, studio: Studio | None) -> tuple[list[str], 
     n_workers = min(args.workers or os.cpu_count() or 1, max(len(missing), 1))
     task = partial(write_one, folder=args.out, studio=studio)
     failures = {}
-    with closing(run_jobs(task, missing, n_workers=n_workers, prepare=use_one_thread)) as done:
-        for (name, _), failure in tqdm(done, "drawn", len(missing), disable=args.quiet or not missing):
-            if failure:
-                failures[name] = failure
+    with closing(run_jobs(task, missing, n_workers=n_workers, prepare=use_one_thread)) as all_done:
+        for done in tqdm(all_done, "drawn", len(missing), disable=args.quiet or not missing):
+            if done.failure:
+                failures[done.job[0]] = done.failure
     return [name for name in jobs if name not in failures], failures
 
 

@@ -274,6 +274,11 @@ def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "
     return _with_official_weights(S3FD(), S3FD_FILE, path, device)
 
 
+def hyper_iqa_path() -> Path:
+    """Where the weights of `build_hyper_iqa` are looked for."""
+    return AUXILIARY / HYPER_IQA_FILE
+
+
 def build_hyper_iqa(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> HyperIQA:
     """The network of picture quality, as `build_syncnet_v2` gives that of sync."""
     return _with_official_weights(HyperIQA(), HYPER_IQA_FILE, path, device)

@@ -1,5 +1,6 @@
 """Writing files so that a name never holds half of one."""
 
+import hashlib
 import os
 import re
 import tempfile
@@ -36,3 +37,12 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*"):
         if path.is_file() and _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """16 hexadecimal digits that tell a file's content (SHA-256). Raises OSError."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()[:16]

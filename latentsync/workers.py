@@ -1,16 +1,19 @@
-"""Many jobs in several processes: a job that fails, or takes its process down, leaves the others alone."""
+"""Many jobs in several processes: a job that fails, hangs, or takes its process down leaves the others alone."""
 
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from threading import Thread
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
+
+import psutil
 
 from .errors import LatentSyncError
 
@@ -19,24 +22,43 @@ _JOIN_S = 10.0  # that a stopped worker has to remove what is half-made
 Job = TypeVar("Job")
 
 
-def run_jobs(
-    task: Callable[[Job], Any], jobs: Iterable[Job], *, n_workers: int, prepare: Callable[[], None] | None = None
-) -> Iterator[tuple[Job, str | None]]:
-    """Do all jobs; each comes back when it is done, in any order, with the reason why it failed or None.
+@dataclass(frozen=True)
+class Done(Generic[Job]):
+    """A job that has come to its end."""
 
-    Task, jobs and `prepare`, which each process calls first, must be picklable. One worker is this very process. When
-    the generator is closed, by Ctrl-C for instance, all workers are stopped as by SIGTERM: their open blocks end with
-    SystemExit. They stop too when this process is killed.
+    job: Job
+    value: Any = None  # what the task returned
+    failure: str | None = None  # why it failed
+    lost: bool = False  # its process died, and another attempt may go better
+
+
+def run_jobs(
+    task: Callable[[Job], Any],
+    jobs: Iterable[Job],
+    *,
+    n_workers: int,
+    prepare: Callable[[int], None] | None = None,
+    limit_s: float | None = None,
+) -> Iterator[Done[Job]]:
+    """Do all jobs; each comes back when it is done, in any order, with its value or the reason why it failed.
+
+    Task, jobs, values and `prepare`, which each process calls first with its number from 0 on, must be picklable. One
+    worker is this very process, unless there is a limit. When the generator is closed, by Ctrl-C for instance, all
+    workers are stopped as by SIGTERM: their open blocks end with SystemExit. They stop too when this process is killed.
+
+    Args:
+        limit_s: a job that takes longer fails; its process and all that this one has started are stopped.
     """
     if n_workers < 1:
         raise ValueError(f"expected a positive number of workers, got {n_workers}")
-    if n_workers > 1:
-        yield from _shared_out(task, deque(jobs), n_workers, prepare)
+    if n_workers > 1 or limit_s is not None:
+        yield from _shared_out(task, deque(jobs), n_workers, prepare, limit_s)
         return
     if prepare:
-        prepare()
+        prepare(0)
     for job in jobs:
-        yield job, _attempt(task, job)
+        value, failure = _attempt(task, job)
+        yield Done(job, value, failure)
 
 
 def reason(error: Exception) -> str:
@@ -44,91 +66,122 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, LatentSyncError) else f"{type(error).__name__}: {error}"
 
 
-def _attempt(task: Callable[[Job], Any], job: Job) -> str | None:
+def _attempt(task: Callable[[Job], Any], job: Job) -> tuple[Any, str | None]:
+    """What the task returned, or why it failed."""
     try:
-        task(job)
+        return task(job), None
     except Exception as error:  # whatever it is: the other jobs go on, and the caller reports it
-        return reason(error)
-    return None
+        return None, reason(error)
 
 
-@dataclass
 class _Worker:
-    process: Any
-    connection: Connection
-    job: Any
+    """One process and the job that it has."""
 
-    def answer(self) -> tuple[bool, str | None]:
-        """Whether the process lives, and why its job failed."""
+    def __init__(self, number: int, task: Callable[[Any], Any], prepare: Callable[[int], None] | None) -> None:
+        context = multiprocessing.get_context("spawn")  # forks would share locks and threads of numeric libraries
+        self.number = number
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, task, prepare, number), daemon=False)
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self.job: Any = None
+        self.since = 0.0  # when it got the job
+
+    def give(self, job: Any) -> None:
+        self.job, self.since = job, time.monotonic()
+        with suppress(OSError):  # its end shows in the answer
+            self.connection.send(job)
+
+    def answer(self) -> Done:
+        """The end of its job; `lost` where the process died of it."""
         try:
-            return True, self.connection.recv()
+            return Done(self.job, *self.connection.recv())
         except (EOFError, OSError):
             self.process.join()
             status = self.process.exitcode
             how = f"was stopped by signal {-status}, out of memory perhaps" if status < 0 else f"ended with {status}"
-            return False, f"its process {how}"
+            return Done(self.job, failure=f"its process {how}", lost=True)
+
+    def stop(self) -> None:
+        """Let it end its open blocks; whoever does not, and what they started, is killed."""
+        try:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.Error:
+            family = []
+        self.process.terminate()
+        self.process.join(_JOIN_S)
+        self.process.kill()
+        for child in family:
+            with suppress(psutil.Error):
+                child.kill()
+        self.leave()
+
+    def leave(self) -> None:
+        self.connection.close()
+        self.process.join(_JOIN_S)
 
 
 def _shared_out(
-    task: Callable[[Job], Any], jobs: deque[Job], n_workers: int, prepare: Callable[[], None] | None
-) -> Iterator[tuple[Job, str | None]]:
-    context = multiprocessing.get_context("spawn")  # forks would share locks and threads of numeric libraries
+    task: Callable[[Job], Any],
+    jobs: deque[Job],
+    n_workers: int,
+    prepare: Callable[[int], None] | None,
+    limit_s: float | None,
+) -> Iterator[Done[Job]]:
     workers: list[_Worker] = []
 
-    def start() -> None:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, task, prepare), daemon=False)
-        process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
-        workers.append(_Worker(process, ours, None))
-        give(workers[-1])
+    def start(number: int) -> None:
+        workers.append(_Worker(number, task, prepare))
+        workers[-1].give(jobs.popleft())
 
-    def give(worker: _Worker) -> None:
-        worker.job = jobs.popleft()
-        with suppress(OSError):  # its end shows in the answer
-            worker.connection.send(worker.job)
+    def replace(worker: _Worker) -> None:
+        workers.remove(worker)
+        if jobs:
+            start(worker.number)
 
     try:
-        for _ in range(min(n_workers, len(jobs))):
-            start()
+        for number in range(min(n_workers, len(jobs))):
+            start(number)
         while workers:
-            ready = wait([worker.connection for worker in workers])
+            patience = None if limit_s is None else max(0, limit_s + min(w.since for w in workers) - time.monotonic())
+            ready = wait([worker.connection for worker in workers], patience)
             for worker in [worker for worker in workers if worker.connection in ready]:
-                alive, failure = worker.answer()
-                job = worker.job
-                if alive and jobs:
-                    give(worker)
+                done = worker.answer()
+                if jobs and not done.lost:
+                    worker.give(jobs.popleft())
                 else:
-                    workers.remove(worker)
-                    worker.connection.close()
-                    worker.process.join(_JOIN_S)
-                    if jobs:
-                        start()
-                yield job, failure
+                    worker.leave()
+                    replace(worker)
+                yield done
+            if limit_s is None:
+                continue
+            for worker in [worker for worker in workers if time.monotonic() - worker.since >= limit_s]:
+                worker.stop()
+                replace(worker)
+                yield Done(worker.job, failure=f"took longer than the {limit_s:g} s that a job may take")
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(_JOIN_S)
-            worker.process.kill()
-            worker.connection.close()
+            worker.stop()
 
 
-def _serve(connection: Connection, task: Callable[[Any], Any], prepare: Callable[[], None] | None) -> None:
+def _serve(
+    connection: Connection, task: Callable[[Any], Any], prepare: Callable[[int], None] | None, number: int
+) -> None:
     """Do the jobs that come through the connection until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and decides
     signal.signal(signal.SIGTERM, _leave)
     Thread(target=_end_with_parent, daemon=True).start()
     if prepare:
-        prepare()
+        prepare(number)
     while True:
         try:
             job = connection.recv()
         except (EOFError, OSError):
             return
-        failure = _attempt(task, job)
         try:
-            connection.send(failure)
+            connection.send(_attempt(task, job))
         except OSError:
             return
 

@@ -180,7 +180,7 @@ def make(job: Job, *, folder: Path, landmarks: bool, studio: Studio | None) -> N
     write_clip(spec, folder, name, studio=studio, landmarks=landmarks)
 
 
-def use_one_thread() -> None:
+def use_one_thread(_: int) -> None:
     """As there is one process for each processor."""
     cv2.setNumThreads(1)
 
@@ -227,11 +227,12 @@ def main(args: argparse.Namespace, studio: Studio | None = None) -> dict[str, st
     task = partial(make, folder=args.out, landmarks=args.landmarks, studio=studio)
     failures: dict[str, str] = {}
     with tqdm(total=args.count, initial=args.count - len(jobs), unit=" clips", disable=args.quiet) as bar:
-        for (name, _), failure in run_jobs(task, jobs, n_workers=n_workers, prepare=use_one_thread):
+        for done in run_jobs(task, jobs, n_workers=n_workers, prepare=use_one_thread):
             bar.update()
-            if failure:
-                failures[name] = failure
-                bar.write(f"{name} failed: {failure}", file=sys.stderr)
+            if done.failure:
+                name, _ = done.job
+                failures[name] = done.failure
+                bar.write(f"{name} failed: {done.failure}", file=sys.stderr)
     list_files(args, set(failures))
     return failures
 

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +12,10 @@ import psutil
 import pytest
 
 from latentsync.errors import ConfigError
-from latentsync.workers import run_jobs
+from latentsync.workers import Done, run_jobs
 
 
-def act(job: str, folder: Path) -> None:
+def act(job: str, folder: Path) -> str:
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if job == "ours":
@@ -26,13 +28,22 @@ def act(job: str, folder: Path) -> None:
             time.sleep(60)
         finally:
             (folder / "long.ended").touch()
+    if job == "hang":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        (folder / "child").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+        time.sleep(60)
     (folder / job).touch()
+    return f"did {job}"
+
+
+def failures(jobs: Iterator[Done]) -> dict[str, str | None]:
+    return {done.job: done.failure for done in jobs}
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_failures_come_back_with_their_reasons(tmp_path, n_workers):
     jobs = ["a", "ours", "b", "theirs", "c"]
-    done = dict(run_jobs(partial(act, folder=tmp_path), jobs, n_workers=n_workers))
+    done = failures(run_jobs(partial(act, folder=tmp_path), jobs, n_workers=n_workers))
     assert done == dict.fromkeys("abc") | {"ours": "the file is at fault", "theirs": "ZeroDivisionError: a mistake"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
@@ -46,14 +57,14 @@ def test_no_worker_remains_when_all_jobs_are_done(tmp_path):
 
 
 def test_a_job_that_kills_its_process_leaves_the_others_alone(tmp_path):
-    done = dict(run_jobs(partial(act, folder=tmp_path), ["die", "a", "die", "b"], n_workers=2))
+    done = failures(run_jobs(partial(act, folder=tmp_path), ["die", "a", "die", "b"], n_workers=2))
     assert (done["a"], done["b"]) == (None, None)
     assert done["die"] == "its process was stopped by signal 9, out of memory perhaps"
 
 
 def test_closing_stops_all_workers_and_ends_their_blocks(tmp_path):
     running = run_jobs(partial(act, folder=tmp_path), ["a", "long"], n_workers=2)
-    assert next(running) == ("a", None)
+    assert next(running) == Done("a", "did a")
     while not (tmp_path / "long.started").exists():
         time.sleep(0.01)
     running.close()
@@ -63,3 +74,28 @@ def test_closing_stops_all_workers_and_ends_their_blocks(tmp_path):
 def test_no_workers_are_an_error():
     with pytest.raises(ValueError, match="positive number of workers"):
         list(run_jobs(print, [1], n_workers=0))
+
+
+def remember(number: int, *, folder: Path) -> None:
+    (folder / f"worker {number}").touch()
+
+
+def test_each_worker_is_told_its_number(tmp_path):
+    list(run_jobs(str, range(4), n_workers=2, prepare=partial(remember, folder=tmp_path)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["worker 0", "worker 1"]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_values_come_back(n_workers):
+    assert {done.job: done.value for done in run_jobs(str, range(5), n_workers=n_workers)} == {
+        i: str(i) for i in range(5)
+    }
+
+
+def test_a_job_over_its_time_is_stopped_with_all_it_has_started(tmp_path, monkeypatch):
+    monkeypatch.setattr("latentsync.workers._JOIN_S", 0.5)
+    done = {d.job: d for d in run_jobs(partial(act, folder=tmp_path), ["hang", "a", "b"], n_workers=1, limit_s=8)}
+    assert done["hang"].failure == "took longer than the 8 s that a job may take"
+    assert (done["a"].value, done["b"].value) == ("did a", "did b")
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 from zlib import crc32
@@ -188,13 +187,16 @@ def make_all(
     """
     failures: dict[str, str] = {}
     n_workers = max(1, min(n_workers, len(clips)))
-    one_thread = partial(torch.set_num_threads, 1) if n_workers > 1 else None  # a single worker is this process
-    jobs = run_jobs(make, clips, n_workers=n_workers, prepare=one_thread)
-    for done, (clip, failure) in enumerate(jobs, 1):
-        progress(done)
-        if failure:
-            failures[clip.key] = failure.removeprefix(f"{clip.path} ")
+    prepare = _use_one_thread if n_workers > 1 else None  # a single worker is this process
+    for n_done, done in enumerate(run_jobs(make, clips, n_workers=n_workers, prepare=prepare), 1):
+        progress(n_done)
+        if done.failure:
+            failures[done.job.key] = done.failure.removeprefix(f"{done.job.path} ")
     return failures
+
+
+def _use_one_thread(_: int) -> None:
+    torch.set_num_threads(1)
 
 
 def _write_frames(target: Path, path: Path, n_frames: int, resolution: int) -> None:

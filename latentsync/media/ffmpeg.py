@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from functools import cache
@@ -48,6 +48,12 @@ _NOT_A_PICTURE_STREAM = av.stream.Disposition.attached_pic | av.stream.Dispositi
 
 #: Above this, a second thread decodes: each holds frames, and one alone decodes 109 frames/s of 1080x1920 HEVC.
 _ONE_THREAD_PIXELS = 1920 * 1080
+
+#: Containers in which ffmpeg finds the key frame before a time; in others it may land behind it.
+_INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+
+#: Seconds by which decoding begins before what is wanted: decoders and resamplers need some time to be exact.
+_PREROLL_S = 1
 
 _IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 _HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_mf")
@@ -218,6 +224,13 @@ def probe_audio(path: str | Path) -> AudioInfo:
     return info
 
 
+def check_key_frames(info: VideoInfo) -> None:
+    """Read all of a video and decode its key frames, an eighth of the work or less. Raises MediaError for damage."""
+    args = ["-skip_frame", "nokey", *video_input_args(info), "-map", "0:V:0"]
+    with running([*args, "-f", "null", "-"]) as (process, log):
+        wait_for(process, log, info.path, "could not be read to its end", strict=True)
+
+
 # Running ffmpeg
 
 
@@ -236,12 +249,16 @@ def running(args: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen[by
                 process.stdout.close()
 
 
-def wait_for(process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str) -> None:
-    """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged."""
+def wait_for(
+    process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str, *, strict: bool = False
+) -> None:
+    """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged, or `strict`."""
     status = process.wait()
     complaints = _complaints(log)
     if status != 0:
         raise MediaError(f"{path} {failure}: {complaints or _ending(status)}")
+    if complaints and strict:
+        raise MediaError(f"{path} is damaged: {complaints}; copy or download it again")
     if complaints:
         logger.warning("%s may be damaged: %s", path, complaints)
 
@@ -259,38 +276,55 @@ def _complaints(log: BinaryIO, n: int = 3) -> str:
     return "; ".join(line.strip() for line in text.splitlines()[:n])
 
 
-def input_args(path: Path) -> list[str]:
-    """Options that read a file with time zero at its start.
+def input_args(path: Path, from_s: float = 0.0) -> list[str]:
+    """Options that read a file with time zero at its start, from a key frame at or before `from_s` on.
 
     Left alone, ffmpeg counts a transport stream from the first stream in use, which moves pictures against
     sound.
     """
     with _opened(path) as container:
         start_s = (container.start_time or 0) / av.time_base
-    return ["-copyts", "-itsoffset", f"{-start_s:.6f}", "-i", url(path)]
+        indexed = container.format.name in _INDEXED
+    seek = ["-noaccurate_seek", "-ss", f"{from_s:.6f}"] if indexed and from_s > 0 else []
+    return ["-copyts", *seek, "-itsoffset", f"{-start_s:.6f}", "-i", url(path)]
 
 
-def video_input_args(info: VideoInfo) -> list[str]:
+def video_input_args(info: VideoInfo, from_s: float = 0.0) -> list[str]:
     """Options that read a video: as `input_args`, in one picture size, with few threads."""
     threads = 1 if info.width * info.height <= _ONE_THREAD_PIXELS else 2
     # A new picture size must not restart `fps`.
-    return ["-threads", str(threads), "-reinit_filter", "0", *input_args(info.path)]
+    return ["-threads", str(threads), "-reinit_filter", "0", *input_args(info.path, from_s)]
 
 
 # Reading
 
 
-def constant_rate(info: VideoInfo, rate: Fraction) -> str:
-    """The filters from decoded frames to progressive ones at a constant rate, in the same pixel format.
+def constant_rate(info: VideoInfo, rate: Fraction, first: int = 0) -> str:
+    """The filters from decoded frames to progressive ones at a constant rate from place `first` on, in one format.
 
     `fps` puts a frame of time t into place round(t x rate). For sources above that rate a shift by half the
     difference of the frame lengths makes the frame shown in place i the one nearest to i / rate.
     """
     shift_s = max(Fraction(0), 1 / rate - 1 / info.rate) / 2
     progressive = ["bwdif=mode=send_frame:deint=interlaced"] if info.interlaced else []
+    start_s = _grid_start_s(rate, first)
+    before = first - int(start_s * rate)
     return ",".join(
-        [*progressive, f"setpts=PTS+{float(shift_s):.9f}/TB", f"fps=fps={rate}:start_time=0"]
+        [
+            *progressive,
+            f"setpts=PTS+{float(shift_s):.9f}/TB",
+            f"fps=fps={rate}:start_time={start_s}",
+            *([f"trim=start_frame={before}"] if before else []),
+        ]
     )
+
+
+def _grid_start_s(rate: Fraction, first: int) -> int:
+    """The last whole second, not after place `first`, that is the time of a place too: there `fps` can start to count.
+
+    Elsewhere it would round times that lie between two places to the other one.
+    """
+    return first // rate.numerator * rate.denominator
 
 
 def to_rgb(info: VideoInfo) -> str:
@@ -336,29 +370,36 @@ def _tone_mapping(info: VideoInfo) -> str:
     )
 
 
-def _rgb_filters(info: VideoInfo, rate: Fraction) -> str:
-    return f"{constant_rate(info, rate)},{to_rgb(info)}"
+def _rgb_filters(info: VideoInfo, rate: Fraction, first: int) -> str:
+    return f"{constant_rate(info, rate, first)},{to_rgb(info)}"
 
 
 def decode_frames(
-    source: VideoInfo | str | Path, rate: Fraction | int = 25, *, n_frames: int | None = None
+    source: VideoInfo | str | Path,
+    rate: Fraction | int = 25,
+    *,
+    first: int = 0,
+    n_frames: int | None = None,
+    strict: bool = False,
 ) -> Iterator[np.ndarray]:
-    """The frames of a video at a constant rate, each a new (h, w, 3) uint8 RGB array, at most `n_frames`.
+    """At most `n_frames` frames of a video at a constant rate, from `first` on, each a new (h, w, 3) uint8 RGB array.
 
     Frame i shows the picture of time i / rate (the nearest one, where the source is faster). Rotation and
     pixel aspect are applied, tagged matrix and range are honoured; untagged video is BT.709 from 720p up and
     BT.601 below. Alpha is dropped. Closing the generator ends the decoder.
 
     Raises MediaError: here, if the file cannot be read; while iterating, if the decoder fails or gives no
-    frame. Damage that the decoder gets over is logged as a warning.
+    frame. Damage that the decoder gets over is logged as a warning, or is an error too if `strict`.
     """
-    if rate <= 0 or (n_frames is not None and n_frames < 1):
-        raise ValueError(f"expected a positive rate and number of frames, got {rate} and {n_frames}")
+    rate = Fraction(rate)
+    if rate <= 0 or first < 0 or (n_frames is not None and n_frames < 1):
+        raise ValueError(f"expected a positive rate and number of frames, got {rate}, {first} and {n_frames}")
     info = source if isinstance(source, VideoInfo) else probe(source)
-    args = [*video_input_args(info), "-map", "0:V:0", "-vf", _rgb_filters(info, Fraction(rate))]
+    from_s = max(0, _grid_start_s(rate, first) - _PREROLL_S)
+    args = [*video_input_args(info, from_s), "-map", "0:V:0", "-vf", _rgb_filters(info, rate, first)]
     if n_frames is not None:
         args += ["-frames:v", str(n_frames)]
-    return read_frames(info, [*args, *raw_output()])
+    return read_frames(info, [*args, *raw_output()], strict=strict)
 
 
 @cache
@@ -375,7 +416,11 @@ def raw_output() -> list[str]:
 
 
 def read_frames(
-    info: VideoInfo, args: list[str], failure: str = "could be decoded up to frame {} only, so convert it"
+    info: VideoInfo,
+    args: list[str],
+    failure: str = "could be decoded up to frame {} only, so convert it",
+    *,
+    strict: bool = False,
 ) -> Iterator[np.ndarray]:
     """The frames that ffmpeg with these arguments writes to its standard output, which it must."""
     n_read = 0
@@ -386,27 +431,34 @@ def read_frames(
                 break
             n_read += 1
             yield frame
-        wait_for(process, log, info.path, failure.format(n_read))
+        wait_for(process, log, info.path, failure.format(n_read), strict=strict)
     if not n_read:
         raise MediaError(f"{info.path} gave no frame; expected a video, so copy or download it again")
 
 
-def decode_audio(path: str | Path, folder: Path, *, sample_rate: int = 16000) -> np.memmap:
+def decode_audio(
+    path: str | Path, folder: Path, *, sample_rate: int = 16000, from_s: int = 0, n_samples: int | None = None
+) -> np.memmap:
     """The first audio stream as mono: a read-only (samples,) int16 map of a new file in `folder`.
 
     Channels are mixed with weights that sum to one at most, so nothing clips. Sample i sounds at
-    i / sample_rate of the file; gaps and a late start are silence. Raises MediaError where there is no sound.
+    from_s + i / sample_rate of the file; gaps and a late start are silence. At most `n_samples` are decoded.
+    Raises MediaError where there is no sound.
     """
     path = Path(path)
     probe_audio(path)
+    start_s = max(0, from_s - _PREROLL_S)
+    first = (from_s - start_s) * sample_rate
     filters = (
-        f"aresample={sample_rate}:async=1:first_pts=0:rematrix_maxval=1,"
-        "aformat=sample_fmts=s16:channel_layouts=mono"
+        f"atrim=start={start_s},asetpts=PTS-{start_s}/TB,aresample={sample_rate}:async=1:first_pts=0:rematrix_maxval=1,"
+        f"aformat=sample_fmts=s16:channel_layouts=mono,atrim=start_sample={first}"
     )
+    if n_samples is not None:
+        filters += f":end_sample={first + n_samples}"
     handle, name = tempfile.mkstemp(suffix=".s16le", dir=folder)
     os.close(handle)
     raw = Path(name)
-    args = [*input_args(path), "-map", "0:a:0", "-af", filters, "-f", "s16le", url(raw)]
+    args = [*input_args(path, start_s), "-map", "0:a:0", "-af", filters, "-f", "s16le", url(raw)]
     with running(args) as (process, log):
         wait_for(process, log, path, f"has sound that cannot be decoded into {folder}, so convert it or free space")
     if raw.stat().st_size == 0:
@@ -453,7 +505,7 @@ class VideoWriter:
         self._codec_args += bounded_args(codec, preset, width * height)
         self._audio_info = None if self._audio is None else probe_audio(self._audio)
         self._pad_after_s = pad_after_s
-        self._n_frames = 0
+        self.n_frames = 0
         self._frames: Queue[np.ndarray | None] = Queue(max(2, queue_bytes * 2 // (width * height * 3)))
         self._subsampled = Subsampler(width + width % 2, height + height % 2)
         self._broken = Event()  # the encoder takes no more
@@ -488,7 +540,7 @@ class VideoWriter:
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         self._frames.put(self._subsampled(frame))
-        self._n_frames += 1
+        self.n_frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -502,11 +554,6 @@ class VideoWriter:
         except OSError as failed:
             raise _unwritable(self._path, failed) from failed
 
-    @property
-    def _faststart(self) -> list[str]:
-        """Put the index of an MP4 first, so that it plays while it downloads."""
-        return [] if self._path.suffix.lower() == ".mkv" else ["-movflags", "+faststart"]
-
     def _encode_args(self) -> list[str]:
         height, width, _ = self._shape
         size = f"{width + width % 2}x{height + height % 2}"
@@ -514,7 +561,7 @@ class VideoWriter:
         filters = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
         tags = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
         tags += ["-color_range", "tv"]
-        index = self._faststart if self._audio is None else []
+        index = _faststart(self._path) if self._audio is None else []
         args = ["-thread_queue_size", "1", *raw, "-i", "pipe:0", "-vf", filters]
         return [*args, *self._codec_args, *tags, *index, url(self._picture)]
 
@@ -541,7 +588,7 @@ class VideoWriter:
     def _finish(self) -> None:
         self._stop_feeding()
         self._wait_for_encoder()
-        if not self._n_frames:
+        if not self.n_frames:
             raise MediaError(f"{self._path} cannot be written: no frame was given")
         if self._audio is not None:
             self._add_sound()
@@ -550,16 +597,37 @@ class VideoWriter:
         """Join the encoded picture, as it is, and the sound up to the picture's end."""
         copied = self._audio_info.codec in _COPIED_AUDIO[self._path.suffix.lower()]
         codec = ["-c:a", "aac", "-b:a", "192k"]
-        duration_s = self._n_frames / self._rate
+        duration_s = self.n_frames / self._rate
         if self._pad_after_s is not None and duration_s - self._pad_after_s >= 1 / self._rate:
             codec += ["-af", "aresample=async=1:first_pts=0,apad"]  # -t ends it; first a late start is filled
         elif copied:
             codec = ["-c:a", "copy"]
-        args = [*input_args(self._picture), *input_args(self._audio), "-map", "0:v:0", "-map", "1:a:0"]
-        args += ["-c:v", "copy", *codec, "-t", f"{float(duration_s):.6f}", *self._faststart, url(self._output)]
-        with running(args) as (process, log):
-            failure = f"cannot be written with the sound of {self._audio}; check the space on the disk"
-            wait_for(process, log, self._path, failure)
+        join(self._picture, self._audio, self._output, codec, duration_s, name=self._path)
+
+
+def join(
+    picture: Path,
+    sound: Path,
+    target: Path,
+    codec: Sequence[str],
+    duration_s: Fraction | float,
+    *,
+    name: Path | None = None,
+) -> None:
+    """Write the picture of one file, as it is, and the sound of another, with ffmpeg's options for it, to `target`.
+
+    Both end after `duration_s`. Raises MediaError, which calls the target by its final `name`.
+    """
+    args = [*input_args(picture), *input_args(sound), "-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", *codec]
+    args += ["-t", f"{float(duration_s):.6f}", *_faststart(target), url(target)]
+    with running(args) as (process, log):
+        failure = f"cannot be written with the sound of {sound}; check the space on the disk"
+        wait_for(process, log, name or target, failure)
+
+
+def _faststart(path: Path) -> list[str]:
+    """Put the index of an MP4 first, so that it plays while it downloads."""
+    return [] if path.suffix.lower() == ".mkv" else ["-movflags", "+faststart"]
 
 
 def output_args(path: str | Path, codec: str = "libx264", crf: int = 18, preset: str | None = None) -> list[str]:

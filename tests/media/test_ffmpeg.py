@@ -481,7 +481,7 @@ def test_damage_that_can_be_decoded_is_a_warning(tmp_path, caplog):
 
 def test_a_failing_decoder_is_one_sentence(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4")
-    monkeypatch.setattr(media, "_rgb_filters", lambda info, rate: "nosuchfilter")
+    monkeypatch.setattr(media, "_rgb_filters", lambda info, rate, first: "nosuchfilter")
     with pytest.raises(MediaError, match=r"up to frame 0 only.*nosuchfilter") as caught:
         list(decode_frames(path))
     assert "\n" not in str(caught.value) and "0x" not in str(caught.value)

@@ -1,0 +1,77 @@
+"""Who tells offset and confidence of an aligned clip: SyncNet v2 where its files are, else the project's SyncNet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from latentsync.build import build_syncnet, syncnet_file
+from latentsync.config import load_config, resolve_path
+from latentsync.errors import ConfigError
+from latentsync.files import digest
+from latentsync.media.ffmpeg import decode_frames
+from latentsync.schema import SyncNetConfig
+from latentsync.train.video import SyncJudge
+
+from .media import FPS
+from .settings import SyncSettings
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Of one clip."""
+
+    offset: int  # frames by which the sound is early
+    confidence: float  # on the judge's own scale
+
+
+class Judge(Protocol):
+    name: str
+    threshold: float  # of the confidence
+
+    def identity(self) -> dict[str, Any]:
+        """Which network it is, for the manifest."""
+        ...
+
+    def load(self, device: str) -> None: ...
+
+    def __call__(self, path: Path) -> Sync | None:
+        """Of an aligned clip; None where there is too little of it, or no face track."""
+        ...
+
+
+@dataclass
+class ProjectSyncNet:
+    """Looks at aligned faces as they are; its confidence is a difference of cosine similarities, 0 ... 1."""
+
+    config: str
+    checkpoint: str
+    threshold: float
+
+    name = "project SyncNet"
+
+    def __post_init__(self) -> None:
+        self._cfg = load_config(SyncNetConfig, resolve_path(self.config))
+        if self._cfg.data.latent_space:
+            raise ConfigError(f"{self.config} looks at latents; expected a judge of pixels, so name another one")
+        self._file = syncnet_file(self._cfg, self.checkpoint or None)
+
+    def identity(self) -> dict[str, Any]:
+        return {"judge": self.name, "weights": digest(self._file)}
+
+    def load(self, device: str) -> None:
+        network = build_syncnet(self._cfg, self._file, device=device)
+        data = self._cfg.data
+        self._judge = SyncJudge(network, data.num_frames, data.resolution, data.lower_half)
+
+    def __call__(self, path: Path) -> Sync | None:
+        frames = np.stack(list(decode_frames(path, FPS)))
+        score = self._judge.score(rearrange(torch.from_numpy(frames), "f h w c -> f c h w"), path)
+        return score and Sync(score.offset, score.confidence)
+
+
+def choose_judge(settings: SyncSettings, official_threshold: float) -> Judge:
+    return ProjectSyncNet(settings.project_config, settings.project_ckpt, settings.project_threshold)

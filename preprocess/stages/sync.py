@@ -1,0 +1,53 @@
+"""Sound that is early or late is moved, by samples; clips whose lips do not go with the sound are left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentsync.processing.piece import Piece
+from latentsync.processing.stage import Rejected
+
+from ..judges import Judge
+from ..media import add_sound, link, sound_of, target
+from .segments import count_frames
+
+
+@dataclass
+class Sync:
+    """The moved sound is cut from the source anew, so that no silence enters at the ends."""
+
+    judge: Judge
+    max_offset: int
+    folder: str  # which public versions name after the threshold
+
+    name = "sync"
+    gpus = 0.25
+
+    def parameters(self) -> Mapping[str, Any]:
+        return self.judge.identity() | {"threshold": self.judge.threshold, "max_offset": self.max_offset}
+
+    def setup(self, device: str) -> None:
+        torch.set_num_threads(1)
+        self.judge.load(device)
+
+    def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
+        found = self.judge(piece.path)
+        if found is None:
+            raise Rejected("too little to judge", judge=self.judge.name)
+        measured = {"offset": found.offset, "confidence": round(found.confidence, 4), "judge": self.judge.name}
+        if abs(found.offset) > self.max_offset:
+            raise Rejected("offset", **measured)
+        if found.confidence < self.judge.threshold:
+            raise Rejected("low confidence", **measured)
+        path = target(folder, piece.key)
+        if found.offset == 0:
+            link(piece.path, path)
+        else:
+            piece = piece.delayed(found.offset)
+            source, first = piece.origin
+            n_frames = int(piece.metrics.get("frames") or count_frames(piece))
+            add_sound(piece.path, sound_of(source, first - piece.delay, n_frames), path)
+        return [piece.made(path).measured(**measured)]
