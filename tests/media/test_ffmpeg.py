@@ -832,3 +832,45 @@ def test_real_clips(footage, name, shape, n):
         assert frame.shape == shape
     print(f"{name}: {count / (time.monotonic() - start):.0f} frames a second")
     assert count == n
+
+
+# Stretches of a file
+
+
+@pytest.mark.parametrize("rate", ["12", "24000/1001", "25", "30", "60"])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".mp4", []), (".mkv", ["-x264-params", "open-gop=1:keyint=40:bframes=3"]), (".ts", ["-g", "50"])],
+)
+def test_frames_from_a_place_on_are_those_of_the_whole(tmp_path, rate, suffix, options):
+    source, video = numbered_video(tmp_path / "a.mp4", 130, Fraction(rate)), tmp_path / f"b{suffix}"
+    ffmpeg("-i", source, *options, "-c:v", "libx264", "-preset", "ultrafast", video)
+    whole = [number(frame) for frame in decode_frames(video)]
+    for first in (0, 3, 25, 26, 49):
+        assert [number(frame) for frame in decode_frames(video, first=first, n_frames=12)] == whole[first : first + 12]
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".mp3", ".wav", ".ts"])
+def test_sound_from_a_second_on_is_that_of_the_whole(tmp_path, suffix):
+    noise = np.random.default_rng(0).normal(0, 6000, 4 * 44100).astype("<i2")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(44100)
+        file.writeframes(noise.tobytes())
+    sound = tmp_path / f"b{suffix}"
+    ffmpeg("-i", tmp_path / "a.wav", *(["-c:a", "aac"] if suffix == ".ts" else []), sound)
+    whole = np.array(decode_audio(sound, tmp_path))
+    for second in (0, 1, 2, 3):
+        part = decode_audio(sound, tmp_path, from_s=second, n_samples=5000)
+        assert np.array_equal(part, whole[second * 16000 :][:5000])
+
+
+def test_damage_is_an_error_where_it_shall_be(tmp_path, caplog):
+    path = numbered_video(tmp_path / "a.ts", 100)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    path.write_bytes(content)
+    assert list(decode_frames(path)) and "may be damaged" in caplog.text
+    with pytest.raises(MediaError, match=r"a\.ts is damaged: .*; copy or download it again"):
+        list(decode_frames(path, strict=True))
