@@ -31,7 +31,7 @@ class SyncOptions:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     #: The track with the greatest confidence answers; else the mean of all, the offset's cut toward zero.
     best_track: bool = True
-    #: Shorter tracks answer only where none is so long, and then the longest: of few frames, chance makes confidence.
+    #: Shorter tracks answer only where none is so long, and then the longest: confidence of few frames says little.
     sure_frames: int = 51  # the public least
 
     @classmethod
