@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,8 @@ from latentsync.face.insightface import InsightFaceDetector
 from latentsync.losses.terms import LowerHalfLPIPS
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
 from latentsync.metrics.hyper_iqa import HyperIQA
-from latentsync.metrics.s3fd import S3FD
+from latentsync.metrics.s3fd import S3FD, detect
+from latentsync.metrics.sync_video import SyncEvaluator, SyncOptions
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.syncnet_v2 import SyncNetV2
 from latentsync.models.unet import UNet3DConditionModel
@@ -272,6 +273,19 @@ def build_syncnet_v2(path: str | Path | None = None, *, device: torch.device | s
 def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> S3FD:
     """The face detector of sync confidence, as `build_syncnet_v2` gives the network."""
     return _with_official_weights(S3FD(), S3FD_FILE, path, device)
+
+
+def official_sync_available() -> bool:
+    """Whether both files of `build_sync_evaluator` are there."""
+    return all((AUXILIARY / name).is_file() for name in (SYNCNET_V2_FILE, S3FD_FILE))
+
+
+def build_sync_evaluator(device: torch.device | str = "cpu", options: SyncOptions | None = None) -> SyncEvaluator:
+    """Sync confidence of videos by the official files, both of them in checkpoints/auxiliary.
+
+    Raises CheckpointError where one is missing.
+    """
+    return SyncEvaluator(build_syncnet_v2(device=device), partial(detect, build_s3fd(device=device)), options)
 
 
 def hyper_iqa_path() -> Path:

@@ -1,10 +1,14 @@
 """The networks of measures: which files they take, and what is said where one is missing or another's."""
 
+import numpy as np
 import pytest
 import torch
 
 from latentsync import build
 from latentsync.errors import CheckpointError
+from latentsync.metrics.sync_video import SyncOptions
+
+from .metrics.test_s3fd import Stub as S3FDStub
 
 BUILDERS = {
     "syncnet_v2.model": build.build_syncnet_v2,
@@ -44,3 +48,28 @@ def test_an_old_file_without_counters_is_taken(archive, tmp_path, monkeypatch):
     network = build.build_syncnet_v2()
     assert all(torch.equal(network.state_dict()[key], value) for key, value in old.items())
     assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+def test_official_sync_wants_both_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "AUXILIARY", tmp_path)
+    (tmp_path / "syncnet_v2.model").touch()
+    assert not build.official_sync_available()
+    (tmp_path / "sfd_face.pth").touch()
+    assert build.official_sync_available()
+    (tmp_path / "syncnet_v2.model").unlink()
+    assert not build.official_sync_available()
+    with pytest.raises(CheckpointError, match=r"syncnet_v2.model: no such file; fetch it by setup_env.sh --train"):
+        build.build_sync_evaluator()
+
+
+def test_the_official_evaluator_looks_for_faces_by_s3fd(monkeypatch):
+    devices = []
+    monkeypatch.setattr(build, "build_syncnet_v2", lambda device: devices.append(device) or "network")
+    stub = S3FDStub([[0, 0, 0.5, 1]], [0.95])
+    monkeypatch.setattr(build, "build_s3fd", lambda device: devices.append(device) or stub)
+    options = SyncOptions.reference()
+    evaluator = build.build_sync_evaluator("meta", options)
+    assert (evaluator.network, evaluator.options, devices) == ("network", options, ["meta", "meta"])
+    first, second = evaluator.detector(np.zeros((2, 200, 400, 3), np.uint8))
+    np.testing.assert_allclose(first, [[0, 0, 200, 200, 0.95]])
+    assert np.array_equal(first, second)

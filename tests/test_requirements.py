@@ -21,6 +21,7 @@ DISTRIBUTIONS = {  # import name -> distribution, where they differ
     "cv2": "opencv-python",
     "huggingface_hub": "huggingface-hub",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "skimage": "scikit-image",
     "whisper": "openai-whisper",
     "yaml": "pyyaml",
 }

@@ -147,7 +147,9 @@ def detect_faces(
 
 
 @torch.inference_mode()
-def detect(network: S3FD, frames: np.ndarray, *, scale: float, min_score: float) -> list[np.ndarray]:
+def detect(
+    network: S3FD, frames: np.ndarray, *, scale: float = SCALE, min_score: float = MIN_SCORE
+) -> list[np.ndarray]:
     """The faces of frames (b, h, w, 3) uint8 RGB; see `detect_faces`."""
     height, width = frames.shape[1:3]
     scale = max(scale, LEAST_SIDE / min(height, width))

@@ -72,9 +72,12 @@ def embed_pictures(network: SyncNetV2, frames: Iterable[np.ndarray], *, batch: i
     """Vectors (n - 4, 1024) float32 of the windows that start at each of n frames (h, w, 3) uint8 RGB."""
     device = next(network.parameters()).device
     vectors = [torch.empty(0, DIM, device=device)]
+    # One for all batches: new ones between vectors that stay can leave a heap of holes, half a megabyte for each frame.
+    window = torch.empty(1, 3, batch + FRAMES - 1, SIZE, SIZE, device=device)
     for pictures in _overlapping(map(_picture, frames), batch):
         clip = torch.from_numpy(np.stack(pictures)).to(device)
-        vectors.append(network.encode_lips(rearrange(clip, "f h w c -> 1 c f h w").float()))
+        shown = window[:, :, : len(clip)].copy_(rearrange(clip, "f h w c -> 1 c f h w"))
+        vectors.append(network.encode_lips(shown))
     return torch.cat(vectors)
 
 
