@@ -275,9 +275,14 @@ def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "
     return _with_official_weights(S3FD(), S3FD_FILE, path, device)
 
 
+def official_sync_files() -> tuple[Path, Path]:
+    """Where the weights of `build_sync_evaluator` are looked for."""
+    return AUXILIARY / SYNCNET_V2_FILE, AUXILIARY / S3FD_FILE
+
+
 def official_sync_available() -> bool:
     """Whether both files of `build_sync_evaluator` are there."""
-    return all((AUXILIARY / name).is_file() for name in (SYNCNET_V2_FILE, S3FD_FILE))
+    return all(path.is_file() for path in official_sync_files())
 
 
 def build_sync_evaluator(device: torch.device | str = "cpu", options: SyncOptions | None = None) -> SyncEvaluator:

@@ -8,9 +8,15 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from latentsync.build import build_syncnet, syncnet_file
+from latentsync.build import (
+    build_sync_evaluator,
+    build_syncnet,
+    official_sync_available,
+    official_sync_files,
+    syncnet_file,
+)
 from latentsync.config import load_config, resolve_path
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, MeasureError, NoFaceError
 from latentsync.files import digest
 from latentsync.media.ffmpeg import decode_frames
 from latentsync.schema import SyncNetConfig
@@ -73,5 +79,30 @@ class ProjectSyncNet:
         return score and Sync(score.offset, score.confidence)
 
 
+@dataclass
+class OfficialSyncNet:
+    """SyncNet v2 on the faces that S3FD finds; its confidence is a difference of distances, good from 3 on."""
+
+    threshold: float
+
+    name = "SyncNet v2"
+
+    def identity(self) -> dict[str, Any]:
+        return {"judge": self.name, "weights": [digest(path) for path in official_sync_files()]}
+
+    def load(self, device: str) -> None:
+        self._evaluate = build_sync_evaluator(device)
+
+    def __call__(self, path: Path) -> Sync | None:
+        try:
+            score = self._evaluate(path)
+        except (NoFaceError, MeasureError):
+            return None
+        return Sync(score.offset, score.confidence)
+
+
 def choose_judge(settings: SyncSettings, official_threshold: float) -> Judge:
+    """The one that the settings name. Raises ConfigError or CheckpointError for one that cannot be used."""
+    if settings.judge == "syncnet_v2" or (settings.judge == "auto" and official_sync_available()):
+        return OfficialSyncNet(official_threshold)
     return ProjectSyncNet(settings.project_config, settings.project_ckpt, settings.project_threshold)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"types", "errors", "files", "options", ""},
     {"config", "schema", "workers"},
-    {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist"},
+    {"media", "face", "whisper", "models", "diffusion", "checkpoint", "dist", "processing"},
     {"data", "losses", "metrics", "pipelines", "synthetic"},
     {"train"},
     {"build"},
