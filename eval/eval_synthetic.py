@@ -49,6 +49,8 @@ from .moments import moments, save
 from .watch import SIDE, alignment, judged, watch
 
 DEFAULT_CONFIG = REPO_ROOT / "configs/unet/demo.yaml"
+JUDGE_CONFIG = REPO_ROOT / "configs/syncnet/demo.yaml"
+JUDGE = REPO_ROOT / "checkpoints/demo/judge.pt"  # of other people and another seed; it never was a loss
 UNSEEN = (100000, 110000)  # identities and sentences of docs/training.md's held-out clips
 UNSEEN_VARIANTS = ("shelby", "steph", "quincy", "robert")
 VIDEO_SUFFIXES, SOUND_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm"), (".wav", ".m4a", ".mp3", ".flac")
@@ -140,7 +142,7 @@ def load_pipeline(cfg: UNetConfig, args: argparse.Namespace) -> LipsyncPipeline:
 
 def load_judge(args: argparse.Namespace) -> SyncJudge | None:
     """Raises LatentSyncError for one that is named and cannot be used."""
-    if args.judge_config is None:
+    if args.no_judge:
         return None
     cfg = load_config(SyncNetConfig, args.judge_config)
     if cfg.data.latent_space:
@@ -229,8 +231,9 @@ def parser() -> argparse.ArgumentParser:
     add("--generator_seed", type=int, default=1247, help="of the model's noise (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N (%(default)s)")
     add("--dtype", default="auto", help="auto, fp32, fp16, bf16 (%(default)s)")
-    add("--judge_config", type=Path, help="a SyncNet that did not supervise the model (default: none)")
+    add("--judge_config", type=Path, help="a SyncNet that never was a loss (default: checkpoints/demo/judge.pt)")
     add("--judge_ckpt", type=Path, help="its weights (default: its configuration's)")
+    add("--no_judge", action="store_true", help="without what only a judge tells")
     return p
 
 
@@ -245,6 +248,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             p.error(f"--{name} {low} {high}: expected a smaller and a greater number")
     if args.judge_ckpt and not args.judge_config:
         p.error("--judge_ckpt needs --judge_config, which says what network it is")
+    if args.judge_config is None:
+        args.judge_config, args.judge_ckpt = JUDGE_CONFIG, JUDGE
     return args
 
 

@@ -78,14 +78,14 @@ stage_unet2() {
 }
 stage_judge() { # a second SyncNet, of other people and another seed, that never is a loss
     heads judge --count "${CLIPS:-300}" --seed 5 --identities 0 100000 --sentences 0 100000 --variants "$voices"
-    clips=judge train syncnet syncnet/demo judge run.seed=5
+    clips=judge train syncnet syncnet/demo judge run.seed=5 run.max_train_steps=800
     weights judge judge.pt
 }
 stage_install() {
     local target=$root/checkpoints/demo
     mkdir -p "$target/vae"
     cp "$model/vae/"* "$target/vae/"
-    cp "$model/whisper.pt" "$model/syncnet.pt" "$target/"
+    cp "$model/whisper.pt" "$model/syncnet.pt" "$model/judge.pt" "$target/"
     cp "$model/unet2.pt" "$target/latentsync_unet.pt"
 }
 
