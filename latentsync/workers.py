@@ -38,20 +38,22 @@ def run_jobs(
     *,
     n_workers: int,
     prepare: Callable[[int], None] | None = None,
+    apart: bool = False,
     limit_s: float | None = None,
 ) -> Iterator[Done[Job]]:
     """Do all jobs; each comes back when it is done, in any order, with its value or the reason why it failed.
 
-    Task, jobs, values and `prepare`, which each process calls first with its number from 0 on, must be picklable. One
-    worker is this very process, unless there is a limit. When the generator is closed, by Ctrl-C for instance, all
-    workers are stopped as by SIGTERM: their open blocks end with SystemExit. They stop too when this process is killed.
+    Task, jobs, values and `prepare`, which each process calls first with its number from 0 on, must be picklable. When
+    the generator is closed, by Ctrl-C for instance, all workers are stopped as by SIGTERM: their open blocks end with
+    SystemExit. They stop too when this process is killed.
 
     Args:
+        apart: a single worker is a process of its own too, and not this very process.
         limit_s: a job that takes longer fails; its process and all that this one has started are stopped.
     """
     if n_workers < 1:
         raise ValueError(f"expected a positive number of workers, got {n_workers}")
-    if n_workers > 1 or limit_s is not None:
+    if n_workers > 1 or apart or limit_s is not None:
         yield from _shared_out(task, deque(jobs), n_workers, prepare, limit_s)
         return
     if prepare:

@@ -50,7 +50,7 @@ class LocalExecutor:
                 return
             n_workers = min(wanted, len(left)) if attempt == 0 else 1  # alone, it does not share the memory either
             with closing(
-                run_jobs(work, left, n_workers=n_workers, prepare=work.setup, limit_s=self.limit_s)
+                run_jobs(work, left, n_workers=n_workers, prepare=work.setup, apart=True, limit_s=self.limit_s)
             ) as all_done:
                 for done in all_done:
                     if done.lost and attempt + 1 < ATTEMPTS:

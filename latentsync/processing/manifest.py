@@ -83,7 +83,7 @@ class Manifest:
         row = self._db.execute(
             "SELECT status, reason, metrics, outputs, seconds, cpu_seconds FROM outcomes "
             "WHERE stage = ? AND key = ? AND input = ? AND parameters = ?",
-            (stage.name, piece.key, piece.fingerprint(), _canonical(stage.parameters())),
+            (stage.name, piece.key, piece.fingerprint(), _parameters(stage)),
         ).fetchone()
         if row is None:
             return None
@@ -107,7 +107,7 @@ class Manifest:
             stage.name,
             outcome.piece.key,
             fingerprint,
-            _canonical(stage.parameters()),
+            _parameters(stage),
             outcome.status,
             outcome.reason,
             json.dumps(dict(outcome.metrics)),
@@ -121,6 +121,7 @@ class Manifest:
         for path, out in made.items():
             values = (path, out.path.stat().st_size, stage.name, json.dumps(out.plain()))
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+        old = {path for path in old if Path(path).is_relative_to(self.root / stage.folder)}
         gone = [path for path in old - set(made) if self._made_by(path) == stage.name]
         self._db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
         self._db.execute("COMMIT")
@@ -181,5 +182,5 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _canonical(parameters: object) -> str:
-    return json.dumps(parameters, sort_keys=True)
+def _parameters(stage: Stage) -> str:
+    return json.dumps({"folder": stage.folder, **stage.parameters()}, sort_keys=True)

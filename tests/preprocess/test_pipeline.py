@@ -20,7 +20,7 @@ from latentsync.data.inspection import inspect
 from latentsync.media.ffmpeg import decode_frames, probe
 from preprocess.data_processing_pipeline import cli
 
-from ..media.make import ffmpeg, numbered_video, tone
+from ..media.make import ffmpeg
 
 DEMO = REPO_ROOT / "assets/demo1_video.mp4"  # a drawn person who speaks for 11 s
 CHEAP = "verify,resample,shots,segments"
@@ -40,6 +40,12 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def still(path: Path, n_frames: int, *, rate: int = 25) -> None:
+    """One colour for some frames, and a tone."""
+    picture = [f"color=teal:size=96x64:rate={rate}", "-f", "lavfi", "-i", f"sine=440:duration={n_frames / rate}"]
+    ffmpeg("-f", "lavfi", "-i", *picture, "-frames:v", str(n_frames), path)
+
+
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
     """Three seconds of a person, at 30 frames/s and with its sound two frames (of 25) early; names that are awkward."""
@@ -48,8 +54,7 @@ def raw(tmp_path_factory) -> Path:
     folder.mkdir(parents=True)
     picture, early = ["-ss", "1", "-t", "3", "-i", DEMO], ["-ss", "1.08", "-t", "3", "-i", DEMO]
     ffmpeg(*picture, *early, "-map", "0:v", "-map", "1:a", "-r", "30", folder / "it's $(a).MOV")
-    numbered_video(root / "raw/noface.mp4", 75, audio=tone(root / "tone.wav", 3))
-    (root / "tone.wav").unlink()
+    still(root / "raw/noface.mp4", 75)
     (root / "raw/broken.mp4").write_bytes(DEMO.read_bytes()[:30000])
     (root / "raw/readme.txt").write_text("no video")
     return root
@@ -142,7 +147,7 @@ def test_the_report_tells_all(processed, capsys):
 
 def test_a_chain_that_ends_before_the_alignment_leaves_files(tmp_path):
     (tmp_path / "raw").mkdir()
-    numbered_video(tmp_path / "raw/a.mp4", 560, 50, audio=tone(tmp_path / "t.wav", 11.2))
+    still(tmp_path / "raw/a.mp4", 560, rate=50)
     assert run(tmp_path, "--stages", CHEAP) == 0
     clips = sorted((tmp_path / "segmented").glob("*.mp4"))
     assert [path.name for path in clips] == ["a_shot_001_000.mp4", "a_shot_001_001.mp4"]
@@ -179,9 +184,8 @@ def test_wrong_folders_are_one_line(tmp_path, capsys):
 def test_kills_at_random_moments_lose_nothing(tmp_path):
     """SIGKILL to the whole group, again and again, until a run gets to its end."""
     (tmp_path / "raw").mkdir()
-    sound = tone(tmp_path / "t.wav", 3)
     for i in range(6):
-        numbered_video(tmp_path / f"raw/{i}.mp4", 75, audio=sound)
+        still(tmp_path / f"raw/{i}.mp4", 75)
     command = [
         sys.executable, str(REPO_ROOT / "scripts/launch.py"), "preprocess.data_processing_pipeline", "--quiet",
         "--input_dir", str(tmp_path / "raw"), "--stages", CHEAP, "--total_num_workers", "2",
