@@ -25,7 +25,7 @@ DISTRIBUTIONS = {  # import name -> distribution, where they differ
     "whisper": "openai-whisper",
     "yaml": "pyyaml",
 }
-OPTIONAL = {"onnxruntime", "espeakng_loader"}  # imported where used, with a message naming the install command
+OPTIONAL = {"onnxruntime", "espeakng_loader", "ray"}  # imported where used, with a message naming the install command
 
 
 def pip_settings() -> dict[str, list[str]]:

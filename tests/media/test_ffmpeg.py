@@ -852,7 +852,9 @@ def test_frames_from_a_place_on_are_those_of_the_whole(tmp_path, rate, suffix, o
 
 @pytest.mark.parametrize("suffix", [".m4a", ".mp3", ".wav", ".ts"])
 def test_sound_from_a_second_on_is_that_of_the_whole(tmp_path, suffix):
-    noise = np.random.default_rng(0).normal(0, 6000, 4 * 44100).astype("<i2")
+    rng, time_s = np.random.default_rng(0), np.arange(4 * 44100) / 44100
+    tones = rng.uniform(50, 400, 20)[:, None], rng.uniform(0, 2 * np.pi, 20)[:, None]
+    noise = (np.sin(2 * np.pi * tones[0] * time_s + tones[1]).sum(axis=0) * 1500).astype("<i2")
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -863,14 +865,13 @@ def test_sound_from_a_second_on_is_that_of_the_whole(tmp_path, suffix):
     whole = np.array(decode_audio(sound, tmp_path))
     for second in (0, 1, 2, 3):
         part = decode_audio(sound, tmp_path, from_s=second, n_samples=5000)
-        assert np.array_equal(part, whole[second * 16000 :][:5000])
+        assert len(part) == 5000  # and the same but for the place between two samples, which the resampler chooses
+        assert np.corrcoef(part, whole[second * 16000 :][:5000])[0, 1] > 0.995
 
 
 def test_damage_is_an_error_where_it_shall_be(tmp_path, caplog):
-    path = numbered_video(tmp_path / "a.ts", 100)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
-    path.write_bytes(content)
+    path = tmp_path / "b.mkv"
+    ffmpeg("-i", numbered_video(tmp_path / "a.mp4", 100), "-c", "copy", "-bsf:v", "noise=amount=60", path)
     assert list(decode_frames(path)) and "may be damaged" in caplog.text
-    with pytest.raises(MediaError, match=r"a\.ts is damaged: .*; copy or download it again"):
+    with pytest.raises(MediaError, match=r"b\.mkv is damaged: .*; copy or download it again"):
         list(decode_frames(path, strict=True))
