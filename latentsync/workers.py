@@ -1,5 +1,6 @@
 """Many jobs in several processes: a job that fails, hangs, or takes its process down leaves the others alone."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -87,16 +88,23 @@ class _Worker:
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         self.job: Any = None
-        self.since = 0.0  # when it got the job
+        self.ready = False  # it starts and prepares, which counts for no job
+        self.since = math.inf  # when it began the job
 
     def give(self, job: Any) -> None:
-        self.job, self.since = job, time.monotonic()
+        self.job = job
+        if self.ready:
+            self.since = time.monotonic()
         with suppress(OSError):  # its end shows in the answer
             self.connection.send(job)
 
-    def answer(self) -> Done:
-        """The end of its job; `lost` where the process died of it."""
+    def answer(self) -> Done | None:
+        """The end of its job; `lost` where the process died of it. None where it has become ready."""
         try:
+            if not self.ready:
+                self.connection.recv()
+                self.ready, self.since = True, time.monotonic()
+                return None
             return Done(self.job, *self.connection.recv())
         except (EOFError, OSError):
             self.process.join()
@@ -145,10 +153,13 @@ def _shared_out(
         for number in range(min(n_workers, len(jobs))):
             start(number)
         while workers:
-            patience = None if limit_s is None else max(0, limit_s + min(w.since for w in workers) - time.monotonic())
+            first = math.inf if limit_s is None else limit_s + min(worker.since for worker in workers)
+            patience = None if first == math.inf else max(0, first - time.monotonic())
             ready = wait([worker.connection for worker in workers], patience)
             for worker in [worker for worker in workers if worker.connection in ready]:
                 done = worker.answer()
+                if done is None:
+                    continue
                 if jobs and not done.lost:
                     worker.give(jobs.popleft())
                 else:
@@ -177,6 +188,8 @@ def _serve(
     Thread(target=_end_with_parent, daemon=True).start()
     if prepare:
         prepare(number)
+    with suppress(OSError):
+        connection.send(None)  # ready
     while True:
         try:
             job = connection.recv()

@@ -99,3 +99,12 @@ def test_a_job_over_its_time_is_stopped_with_all_it_has_started(tmp_path, monkey
     assert (done["a"].value, done["b"].value) == ("did a", "did b")
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def start_slowly(_: int) -> None:
+    time.sleep(2.5)
+
+
+def test_the_start_of_a_process_does_not_count_against_its_job():
+    (done,) = run_jobs(str, [1], n_workers=1, prepare=start_slowly, limit_s=2)
+    assert (done.value, done.failure) == ("1", None)

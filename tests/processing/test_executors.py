@@ -63,7 +63,7 @@ def test_seconds_are_measured(tmp_path):
 @pytest.fixture(scope="module")
 def cluster():
     """Three machines, as far as Ray is concerned, with one processor each."""
-    ray = pytest.importorskip("ray", reason="ray is missing: pip install -r tests/requirements.txt")
+    ray = pytest.importorskip("ray", reason="ray is missing: pip install ray")
     from ray.cluster_utils import Cluster
 
     machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
