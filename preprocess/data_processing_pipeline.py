@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -218,6 +219,18 @@ def clean(root: Path, stages: Sequence[Stage]) -> None:
                 remove_leftovers(path)
 
 
+def use_temporary_folder(folder: Path | None) -> None:
+    """Put the temporary files of this process and of those it starts there. Raises ConfigError."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror}); choose another --temp_dir") from error
+    os.environ["TMPDIR"] = str(folder.resolve())
+    tempfile.tempdir = None  # what Python chose before
+
+
 def choose_executor(args: argparse.Namespace) -> Executor:
     if args.executor == "ray":
         from latentsync.processing.cluster import RayExecutor
@@ -243,6 +256,7 @@ def cli(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)  # open blocks end, workers are stopped
     root = output_folder(args)
     try:
+        use_temporary_folder(args.temp_dir)
         if args.report:
             write_report(root / MANIFEST, root / "report", ORDER)
             return 0

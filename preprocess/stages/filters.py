@@ -1,5 +1,6 @@
 """Two optional filters of the public version: faces that fill the resolution, and aligned clips that show one face."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ _MARGIN = 0.5  # of an aligned clip's side, around it: the detector does not fin
 
 
 @dataclass
-class _FaceFilter:
+class _FaceFilter(ABC):
     """Looks for faces in every n-th frame; one that is not `good` counts against the clip."""
 
     settings: FilterSettings
@@ -44,8 +45,9 @@ class _FaceFilter:
             good = [self.good(frame) for i, frame in enumerate(frames) if i % self.settings.every == 0]
         return float(np.mean(good))
 
+    @abstractmethod
     def good(self, frame: np.ndarray) -> bool:
-        raise NotImplementedError
+        """Whether a frame (h, w, 3) uint8 RGB shows what the filter wants."""
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         share = self.share(piece)

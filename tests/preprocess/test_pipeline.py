@@ -203,3 +203,14 @@ def test_kills_at_random_moments_lose_nothing(tmp_path):
     assert [path.name for path in files] == [f"{i}_shot_001_000.mp4" for i in range(6)]
     assert all(len(list(decode_frames(path, strict=True))) == 75 for path in files)
     assert len(outcomes(tmp_path)) == 5 * 6
+
+
+def test_temporary_files_go_where_they_are_told_to(tmp_path, monkeypatch):
+    import tempfile
+
+    from preprocess.data_processing_pipeline import use_temporary_folder
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    use_temporary_folder(tmp_path / "new folder")
+    assert tempfile.gettempdir() == str(tmp_path / "new folder") == os.environ["TMPDIR"]
