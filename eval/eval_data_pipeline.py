@@ -1,0 +1,225 @@
+"""Whether the data pipeline makes of raw videos what is known that it should: fates, offsets, cuts, geometry.
+
+python -m scripts.make_raw_videos --out data/known
+bash data_processing_pipeline.sh --input_dir data/known/raw
+python -m eval.eval_data_pipeline data/known
+
+Exits with 1 where a video ended wrongly or a bar is missed.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.face.align import FaceAligner, frame_to_square
+from latentsync.face.detect import LIPS, MediaPipeDetector, mesh_alignment_points
+from latentsync.face.place import keep_mouth_inside
+from latentsync.face.track import NO_FRAME, RADIUS_S, SIGMA_S, finish_tracks
+from latentsync.files import atomic_path
+from latentsync.media.ffmpeg import decode_frames
+from latentsync.processing.manifest import Manifest
+from latentsync.processing.piece import Piece
+from latentsync.processing.stage import FAILED, KEPT
+from latentsync.synthetic.fidelity import constant_bias
+from latentsync.types import TrackedFace
+from preprocess.data_processing_pipeline import MANIFEST
+from scripts.make_raw_videos import RATE, TRUTH
+from scripts.parser import Parser
+
+LAST_STAGE = "quality"
+EDGE_FRAMES = 2  # by which a clip may begin or end apart from where it should
+BAR_PX = 1.5
+EVERY = 5  # frames between those whose geometry is measured
+MARGIN = 0.5  # of a clip's side, around it: the detector does not find faces that fill the picture
+
+
+def parser() -> argparse.ArgumentParser:
+    p = Parser(prog="eval_data_pipeline", description=__doc__.split("\n")[0])
+    add = p.add_argument
+    add("folder", type=Path, help=f"of {TRUTH}, raw/, drawn/ and what the pipeline made")
+    add("--clips", type=int, default=40, help="whose geometry is measured (%(default)s)")
+    add("--list", type=Path, help="also write the clips of the videos that are kept whole, as a list for training")
+    return p
+
+
+@dataclass(frozen=True)
+class Video:
+    """A raw video: what should have become of it, and what has."""
+
+    kind: str
+    name: str
+    drawn: str
+    fate: dict
+    clips: list[Piece]
+    dropped: list[tuple[str, str, str]]  # stage, status, reason
+
+    def misses(self) -> list[str]:
+        """What is wrong, in words."""
+        fate = self.fate
+        failures = [f"{stage} failed: {reason}" for stage, status, reason in self.dropped if status == FAILED]
+        if fate["left_out"]:
+            others = [
+                f"left out by {stage}: {reason}"
+                for stage, _, reason in self.dropped
+                if not f"{stage}: {reason}".startswith(tuple(fate["left_out"]))
+            ]
+            offsets = [clip.metrics["offset"] for clip in self.clips]
+            return failures + others + ([f"kept, with offsets {offsets}"] if self.clips else [])
+        wrong = [f"left out by {stage}: {reason}" for stage, _, reason in self.dropped]
+        for clip in self.clips:
+            if clip.metrics["offset"] != fate["offset"]:
+                wrong.append(f"offset {clip.metrics['offset']} instead of {fate['offset']}")
+        found, wanted = sorted(map(stretch, self.clips)), [tuple(span) for span in fate["stretches"]]
+        if len(found) != len(wanted) or np.abs(np.subtract(found, wanted)).max() > EDGE_FRAMES:
+            wrong.append(f"clips {found} instead of {wanted}")
+        return failures + wrong
+
+
+def stretch(clip: Piece) -> tuple[int, int]:
+    """First frame and end in the source, at 25 frames/s."""
+    return clip.source_first, clip.source_first + int(clip.metrics["frames"])
+
+
+def videos(folder: Path) -> list[Video]:
+    """Raises ConfigError where the folder has no truth or no manifest."""
+    for path, remedy in (
+        (folder / TRUTH, "make it by scripts.make_raw_videos"),
+        (folder / MANIFEST, "run the data pipeline on its raw/ first"),
+    ):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; {remedy}")
+    clips, dropped = defaultdict(list), defaultdict(list)
+    raw = (folder / "raw").resolve()
+    with Manifest(folder / MANIFEST) as manifest:
+        for row in manifest.outcomes():
+            outputs = [Piece.from_plain(values) for values in row["outputs"]]
+            source = _source(row["key"])
+            if row["status"] != KEPT:
+                dropped[source].append((row["stage"], row["status"], row["reason"]))
+            elif row["stage"] == LAST_STAGE:
+                clips[source] += outputs
+    found = []
+    for line in json.loads((folder / TRUTH).read_text()):
+        key = Path(line["path"]).with_suffix("").as_posix()
+        if not (raw / line["path"]).is_file():
+            raise ConfigError(f"{raw / line['path']}: no such file; make the raw videos again")
+        found.append(Video(line["kind"], line["path"], line["drawn"], line["fate"], clips[key], dropped[key]))
+    return found
+
+
+def _source(key: str) -> str:
+    """The raw video's key in a clip's."""
+    return key.split("_shot_")[0]
+
+
+# Geometry
+
+
+def known_views(meshes: np.ndarray, side: int, detector: MediaPipeDetector) -> Iterator[np.ndarray]:
+    """The map (2, 3) from frame pixels to the aligned square's of each frame, from known meshes (f, 468, 2)."""
+    aligner, radius = FaceAligner(side), round(RADIUS_S * RATE)
+    faces = (TrackedFace(i, NO_FRAME, 0, mesh, mesh_alignment_points(mesh)) for i, mesh in enumerate(meshes))
+    steady = finish_tracks(faces, ahead=0, radius=radius, sigma=SIGMA_S * RATE)
+    for face in keep_mouth_inside(steady, detector, Fraction(RATE)):
+        yield frame_to_square(aligner.matrix(face.points), side)
+
+
+def residuals(clip: Piece, drawn: Path, detector: MediaPipeDetector) -> np.ndarray:
+    """Where a face mesh finds the points of an aligned clip, less where they should be: (f, 468, 2) pixels.
+
+    `drawn` is the drawing that was its source, at 25 frames/s.
+    """
+    first, end = stretch(clip)
+    meshes = np.load(drawn.with_suffix(".npz"))["landmarks"][first:end, 0]
+    with closing(decode_frames(clip.path, Fraction(RATE))) as pictures:
+        found = {i: picture for i, picture in enumerate(pictures) if i % EVERY == 0}
+    side = next(iter(found.values())).shape[0]
+    margin = round(MARGIN * side)
+    apart = []
+    for i, (mesh, view) in enumerate(zip(meshes, known_views(meshes, side, detector), strict=True)):
+        if i not in found:
+            continue
+        faces = detector(cv2.copyMakeBorder(found[i], *[margin] * 4, cv2.BORDER_REPLICATE))
+        if faces:
+            apart.append(faces[0].landmarks - margin - (mesh @ view[:, :2].T + view[:, 2]))
+    return np.array(apart).reshape(-1, 468, 2)
+
+
+def geometry(found: Iterable[Video], folder: Path, n_clips: int) -> np.ndarray:
+    """Each clip's distance (n,) from the known geometry after one constant bias per mesh point: the mean over frames
+    and points, without those of the lips, whose shape the mesh guesses.
+
+    Of the videos that were drawn at 25 frames/s and show their drawing as it is.
+    """
+    detector = MediaPipeDetector()
+    still = np.setdiff1d(np.arange(468), list(LIPS))
+    clips = []
+    for video in found:
+        drawn = folder / "drawn" / f"{video.drawn}.mp4"
+        spec = json.loads(drawn.with_suffix(".json").read_text())["spec"]
+        if spec["fps"] == str(RATE) and video.kind != "rotated":
+            clips += [(clip, drawn) for clip in video.clips]
+    chosen = clips[:: max(1, len(clips) // n_clips)][:n_clips]
+    apart = [residuals(clip, drawn, detector)[:, still] for clip, drawn in chosen]
+    apart = [one for one in apart if len(one)]
+    bias = constant_bias(apart)
+    return np.array([np.linalg.norm(one - bias, axis=-1).mean() for one in apart])
+
+
+# The command
+
+
+def tell(found: Sequence[Video]) -> bool:
+    """Print a line for each kind and one for each video that ended wrongly; whether all are right."""
+    print(f"{'kind':<14}{'videos':>7}{'right':>7}{'clips':>7}  known fate")
+    for kind in dict.fromkeys(video.kind for video in found):
+        of_kind = [video for video in found if video.kind == kind]
+        right = sum(not video.misses() for video in of_kind)
+        fate = of_kind[0].fate
+        known = " or ".join(fate["left_out"]) or "kept"
+        print(f"{kind:<14}{len(of_kind):>7}{right:>7}{sum(len(video.clips) for video in of_kind):>7}  {known}")
+    wrong = [(video.name, video.misses()) for video in found if video.misses()]
+    print(f"{'all':<14}{len(found):>7}{len(found) - len(wrong):>7}{sum(len(video.clips) for video in found):>7}")
+    for name, misses in wrong:
+        print(f"wrong: {name}: {'; '.join(misses)}")
+    return not wrong
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Whether everything is as it should be. Raises LatentSyncError."""
+    found = videos(args.folder)
+    right = tell(found)
+    kept = [video for video in found if not video.fate["left_out"]]
+    offsets = [clip.metrics["offset"] == video.fate["offset"] for video in kept for clip in video.clips]
+    print(f"offsets: {sum(offsets)} of {len(offsets)} clips exact")
+    distances = geometry(kept, args.folder, args.clips)
+    worst = distances.max(initial=np.inf if not len(distances) else 0)
+    print(f"geometry: {len(distances)} clips, mean {distances.mean():.2f} px, worst {worst:.2f} px (bar {BAR_PX} px)")
+    if args.list:
+        whole = [clip.path for video in kept if len(video.fate["stretches"]) == 1 for clip in video.clips]
+        with atomic_path(args.list) as path:
+            path.write_text("".join(f"{clip}\n" for clip in whole))
+    return right and all(offsets) and worst <= BAR_PX
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        return int(not main(args))
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
