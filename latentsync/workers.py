@@ -20,6 +20,7 @@ import psutil
 
 from .errors import LatentSyncError
 
+_PACKAGES = {"latentsync", "preprocess", "eval", "scripts"}  # that import what takes long
 _JOIN_S = 10.0  # that a stopped worker has to remove what is half-made
 
 Job = TypeVar("Job")
@@ -89,8 +90,7 @@ def _context() -> BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    if (spec := sys.modules["__main__"].__spec__) is not None:
-        context.set_forkserver_preload([spec.name])
+    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
     return context
 
 

@@ -56,6 +56,7 @@ class ProjectSyncNet:
     config: str
     checkpoint: str
     threshold: float
+    every: int  # windows between those whose pictures are looked at
 
     name = "project SyncNet"
 
@@ -66,7 +67,7 @@ class ProjectSyncNet:
         self._file = syncnet_file(self._cfg, self.checkpoint or None)
 
     def identity(self) -> dict[str, Any]:
-        return {"judge": self.name, "weights": digest(self._file)}
+        return {"judge": self.name, "weights": digest(self._file), "every": self.every}
 
     def load(self, device: str) -> None:
         network = build_syncnet(self._cfg, self._file, device=device)
@@ -75,7 +76,7 @@ class ProjectSyncNet:
 
     def __call__(self, path: Path) -> Sync | None:
         frames = np.stack(list(decode_frames(path, FPS)))
-        score = self._judge.score(rearrange(torch.from_numpy(frames), "f h w c -> f c h w"), path)
+        score = self._judge.score(rearrange(torch.from_numpy(frames), "f h w c -> f c h w"), path, every=self.every)
         return score and Sync(score.offset, score.confidence)
 
 
@@ -105,4 +106,6 @@ def choose_judge(settings: SyncSettings, official_threshold: float) -> Judge:
     """The one that the settings name. Raises ConfigError or CheckpointError for one that cannot be used."""
     if settings.judge == "syncnet_v2" or (settings.judge == "auto" and official_sync_available()):
         return OfficialSyncNet(official_threshold)
-    return ProjectSyncNet(settings.project_config, settings.project_ckpt, settings.project_threshold)
+    return ProjectSyncNet(
+        settings.project_config, settings.project_ckpt, settings.project_threshold, settings.project_every
+    )

@@ -234,9 +234,10 @@ class Plan:
         self._remade("wrong_sound", i, picture, Fate(("sync: low confidence",)), sound=self._drawn(sound))
 
     def _empty(self, i: int) -> None:
+        """Nobody there; a bookshelf may look like a face for a while, but does not speak."""
         absence = Absence(0.0, 99.0, "empty")
         drawn = self._draw("empty", i, seconds=(2.4, 3.2), absences=(absence,))
-        self._remade("empty", i, drawn, Fate(("align: no face",)))
+        self._remade("empty", i, drawn, Fate(("align: no face", "sync: low confidence")))
 
     def _silent(self, i: int) -> None:
         self._remade("silent", i, self._some("offset", i), Fate(("verify: silent",)), sound_filter="volume=0")

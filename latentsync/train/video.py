@@ -47,8 +47,11 @@ class SyncJudge:
         return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
 
     @torch.inference_mode()
-    def score(self, faces: Tensor, sound: Path) -> SyncScore | None:
-        """Of aligned faces (f, 3, h, w) uint8 at 25 frames/s; None for too few to tell an offset. Raises MediaError."""
+    def score(self, faces: Tensor, sound: Path, *, every: int = 1) -> SyncScore | None:
+        """Of aligned faces (f, 3, h, w) uint8 at 25 frames/s, by every such window of them.
+
+        None for too few to tell an offset. Raises MediaError.
+        """
         with temporary_folder(None) as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
         length = self.num_frames
@@ -57,7 +60,8 @@ class SyncJudge:
             return None
         mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
         frames = lat.resize_pictures(faces[: last + length], self.resolution)
-        return sync_score(*embed_windows(self.network, frames, torch.from_numpy(mels), self.pictures))
+        found = embed_windows(self.network, frames, torch.from_numpy(mels), self.pictures, every=every)
+        return sync_score(*found, every=every)
 
     @classmethod
     def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge | None":

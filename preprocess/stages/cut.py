@@ -21,7 +21,6 @@ class Cut(Stage):
     crf: int
     preset: str
 
-
     @property
     def name(self) -> str:
         return f"{self.stage} files"
