@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from latentsync.errors import LatentSyncError, MediaError
+from latentsync.errors import ConfigError, LatentSyncError, MediaError
 from latentsync.files import atomic_path
 from latentsync.media.ffmpeg import decode_frames, ffmpeg_path, probe
 from latentsync.synthetic.aligned import mesh_views
@@ -70,6 +70,8 @@ SOUND = {
     ".flv": ["-c:a", "aac", "-ar", "22050"],
     ".webm": ["-c:a", "libopus", "-ac", "2"],
 }
+#: By how much sound comes late in containers that do not say what the encoder puts before it.
+LATE_S = {".avi": 1105 / 48000, ".flv": 1024 / 22050, ".ts": 1024 / 44100}
 AAC = ["-c:a", "aac", "-ar", "44100", "-ac", "2"]
 PICTURE = {  # where a container does not take what was drawn as it is
     ".avi": ["-c:v", "mpeg4", "-q:v", "2"],
@@ -97,7 +99,7 @@ class Raw:
     name: str  # below the folder of raw videos
     drawn: str  # the drawing that it shows
     fate: Fate
-    make: Make = field(repr=False)
+    make: Make = field(repr=False, compare=False)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -325,6 +327,8 @@ def remake(
     if silent:
         ffmpeg("-i", drawn, "-map", "0:v", *picture, "-t", seconds, target)
         return
+    if suffix in LATE_S:
+        sound_filter += f",atrim=start={LATE_S[suffix]:.6f},asetpts=PTS-STARTPTS"
     heard = ["-map", "1:a", "-af", f"{sound_filter},apad", *SOUND.get(suffix, AAC)]
     ffmpeg("-i", drawn, "-i", sound or drawn, "-map", "0:v", *picture, *heard, "-t", seconds, target)
 
@@ -361,6 +365,8 @@ def write(content: bytes, target: Path) -> None:
 
 def make(video: Raw, folder: Path) -> None:
     target = folder / video.name
+    if target.is_file():
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
         video.make(temporary)
@@ -405,7 +411,10 @@ def work(what: str, task: Callable, jobs: list, args: argparse.Namespace) -> Non
 
 def main(args: argparse.Namespace) -> None:
     """Raises LatentSyncError."""
-    plan = Plan(args.out, args.seed, args.share)
+    plan, truth = Plan(args.out, args.seed, args.share), args.out / TRUTH
+    told = json.dumps(list(lines(plan)), indent=1) + "\n"
+    if truth.is_file() and truth.read_text() != told:
+        raise ConfigError(f"{truth} tells of other videos than those wanted; choose another --out")
     drawn = args.out / "drawn"
     drawn.mkdir(parents=True, exist_ok=True)
     missing = [job for job in plan.drawings.items() if not is_written(job[1], drawn, job[0], landmarks=True)]
@@ -415,8 +424,8 @@ def main(args: argparse.Namespace) -> None:
         ready = args.out / "ready"
         ready.mkdir(exist_ok=True)
         work("clips", partial(cut_out, drawings=drawn, folder=ready, side=args.ready), plan.whole(), args)
-    with atomic_path(args.out / TRUTH) as path:
-        path.write_text(json.dumps(list(lines(plan)), indent=1) + "\n")
+    with atomic_path(truth) as path:
+        path.write_text(told)
     print(f"{args.out}: {len(plan.videos)} raw videos, {len(plan.drawings)} drawings")
 
 
