@@ -65,23 +65,18 @@ class Video:
     def misses(self) -> list[str]:
         """What is wrong, in words."""
         fate = self.fate
-        failures = [f"{stage} failed: {reason}" for stage, status, reason in self.dropped if status == FAILED]
-        if fate["left_out"]:
-            others = [
-                f"left out by {stage}: {reason}"
-                for stage, _, reason in self.dropped
-                if not f"{stage}: {reason}".startswith(tuple(fate["left_out"]))
-            ]
-            offsets = [clip.metrics["offset"] for clip in self.clips]
-            return failures + others + ([f"kept, with offsets {offsets}"] if self.clips else [])
-        wrong = [f"left out by {stage}: {reason}" for stage, _, reason in self.dropped]
+        wrong = [
+            f"{stage} {'failed' if status == FAILED else 'left out'}: {reason}"
+            for stage, status, reason in self.dropped
+            if status == FAILED or not f"{stage}: {reason}".startswith(tuple(fate["left_out"]))
+        ]
         for clip in self.clips:
             if clip.metrics["offset"] != fate["offset"]:
                 wrong.append(f"offset {clip.metrics['offset']} instead of {fate['offset']}")
         found, wanted = sorted(map(stretch, self.clips)), [tuple(span) for span in fate["stretches"]]
-        if len(found) != len(wanted) or np.abs(np.subtract(found, wanted)).max() > EDGE_FRAMES:
+        if len(found) != len(wanted) or (wanted and np.abs(np.subtract(found, wanted)).max() > EDGE_FRAMES):
             wrong.append(f"clips {found} instead of {wanted}")
-        return failures + wrong
+        return wrong
 
 
 def stretch(clip: Piece) -> tuple[int, int]:
@@ -192,7 +187,7 @@ def tell(found: Sequence[Video]) -> bool:
         of_kind = [video for video in found if video.kind == kind]
         right = sum(not video.misses() for video in of_kind)
         fate = of_kind[0].fate
-        known = " or ".join(fate["left_out"]) or "kept"
+        known = " or ".join((["kept"] if fate["stretches"] else []) + fate["left_out"])
         print(f"{kind:<14}{len(of_kind):>7}{right:>7}{sum(len(video.clips) for video in of_kind):>7}  {known}")
     wrong = [(video.name, video.misses()) for video in found if video.misses()]
     print(f"{'all':<14}{len(found):>7}{len(found) - len(wrong):>7}{sum(len(video.clips) for video in found):>7}")
@@ -205,7 +200,7 @@ def main(args: argparse.Namespace) -> bool:
     """Whether everything is as it should be. Raises LatentSyncError."""
     found = videos(args.folder)
     right = tell(found)
-    kept = [video for video in found if not video.fate["left_out"]]
+    kept = [video for video in found if video.fate["stretches"]]
     offsets = [clip.metrics["offset"] == video.fate["offset"] for video in kept for clip in video.clips]
     print(f"offsets: {sum(offsets)} of {len(offsets)} clips exact")
     distances = geometry(kept, args.folder, args.clips)

@@ -41,7 +41,7 @@ class AlignSettings:
 class SyncSettings:
     judge: str = "auto"  # syncnet_v2 where its files are, else the project's own SyncNet
     max_offset: int = 6  # frames, either way
-    project_threshold: float = 0.25  # of the project's confidence; --sync_conf_threshold is SyncNet v2's
+    project_threshold: float = 0.35  # of the project's confidence; --sync_conf_threshold is SyncNet v2's
     project_every: int = 3  # frames between the windows of pictures that it looks at; sound is heard at all of them
     project_config: str = "configs/syncnet/demo.yaml"
     project_ckpt: str = ""  # its configuration's

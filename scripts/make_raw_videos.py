@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -27,6 +27,7 @@ from latentsync.media.ffmpeg import decode_frames, ffmpeg_path, probe
 from latentsync.synthetic.aligned import mesh_views
 from latentsync.synthetic.record import is_written, write_clip
 from latentsync.synthetic.seeds import derived, stream
+from latentsync.synthetic.soundtrack import write_wav
 from latentsync.synthetic.spec import Absence, ClipSpec, parse_fps
 from latentsync.workers import run_jobs
 from preprocess import media as clips
@@ -63,15 +64,14 @@ RECIPE = {
 RATES = ("25", "30", "25", "29.97", "24", "50", "23.976", "60", "25", "30")
 SIZES = ((512, 512), (640, 480), (480, 640), (768, 432), (640, 640))
 SUFFIXES = (".mp4", ".mov", ".mkv", ".mp4", ".ts", ".avi", ".flv", ".mp4", ".MP4", ".webm")
-SOUND = {
+SOUND = {  # codecs that put nothing before the sound, where a container could not say so
     ".mov": ["-c:a", "pcm_s16le", "-ar", "48000"],
     ".mkv": ["-c:a", "flac", "-ar", "32000"],
-    ".avi": ["-c:a", "libmp3lame", "-ar", "48000", "-ac", "2"],
-    ".flv": ["-c:a", "aac", "-ar", "22050"],
+    ".avi": ["-c:a", "pcm_s16le", "-ar", "48000", "-ac", "2"],
+    ".flv": ["-c:a", "pcm_s16le", "-ar", "22050"],
+    ".ts": ["-c:a", "s302m", "-strict", "experimental", "-ar", "48000", "-ac", "2"],
     ".webm": ["-c:a", "libopus", "-ac", "2"],
 }
-#: By how much sound comes late in containers that do not say what the encoder puts before it.
-LATE_S = {".avi": 1105 / 48000, ".flv": 1024 / 22050, ".ts": 1024 / 44100}
 AAC = ["-c:a", "aac", "-ar", "44100", "-ac", "2"]
 PICTURE = {  # where a container does not take what was drawn as it is
     ".avi": ["-c:v", "mpeg4", "-q:v", "2"],
@@ -86,7 +86,7 @@ Make = Callable[[Path], None]
 class Fate:
     """What the pipeline has to make of a raw video."""
 
-    left_out: tuple[str, ...] = ()  # each a stage and how its reason may begin; none where clips are kept
+    left_out: tuple[str, ...] = ()  # by which stage and with which beginning of a reason: the video, or a part of it
     offset: int = 0  # frames at 25/s that the sound is early
     stretches: tuple[tuple[int, int], ...] = ()  # first frame and end of each clip, at 25 frames/s
 
@@ -184,13 +184,13 @@ class Plan:
         """Sound that begins after the picture, and is in sync."""
         drawn = self._draw("late_start", i)
         fate = Fate(stretches=self._whole(drawn))
-        self._remade("late_start", i, drawn, fate, suffix=".mkv", sound_filter="atrim=start=0.3")
+        self._remade("late_start", i, drawn, fate, suffix=".mkv", begins_s=0.3)
 
     def _offset(self, i: int) -> None:
         drawn = self._draw("offset", i)
         early = (-6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6)[i % 12]
         fate = Fate(offset=early, stretches=self._whole(drawn))
-        self._remade("offset", i, drawn, fate, sound_filter=earlier(early))
+        self._remade("offset", i, drawn, fate, early=early)
 
     def _long(self, i: int) -> None:
         drawn = self._draw("long", i, seconds=(11.0, 13.0), fps=Fraction(25))
@@ -211,25 +211,28 @@ class Plan:
         fps = Fraction((25, 50)[i % 2])
         drawn = self._draw("gap", i, seconds=(6.2, 6.6), fps=fps, absences=(Absence(start, end, "empty"),))
         n_frames = round(self._seconds(drawn) * RATE)
-        fate = Fate(stretches=((0, round(start * RATE)), (round(end * RATE), n_frames)))
+        stretches = (0, round(start * RATE)), (round(end * RATE), n_frames)
+        fate = Fate(("segments: short", "align: no face"), stretches=stretches)
         self._remade("gap", i, drawn, fate)
 
     def _large_speaks(self, i: int) -> None:
         large, small = self._pair(i)
-        fate = Fate(stretches=self._whole(large))
-        self._add("large_speaks", i, large, fate, partial(beside, self._drawn(large), self._drawn(small), sound=0))
+        self._beside("large_speaks", i, large, small, Fate(stretches=self._whole(large)), speaks=large)
 
     # What is left out
 
     def _small_speaks(self, i: int) -> None:
         large, small = self._pair(i + 8)
-        fate = Fate(("sync: low confidence",))
-        self._add("small_speaks", i, large, fate, partial(beside, self._drawn(large), self._drawn(small), sound=1))
+        self._beside("small_speaks", i, large, small, Fate(("sync: low confidence",)), speaks=small)
+
+    def _beside(self, kind: str, i: int, large: str, small: str, fate: Fate, *, speaks: str) -> None:
+        seconds, drawn = self._seconds(large), (self._drawn(large), self._drawn(small))
+        self._add(kind, i, large, fate, partial(beside, *drawn, seconds=seconds, speaks=self._drawn(speaks)))
 
     def _far_offset(self, i: int) -> None:
         drawn = self._some("offset", i)
         early = (-12, -10, -9, 9, 10, 12)[i % 6]
-        self._remade("far_offset", i, drawn, Fate(("sync: offset",), early), sound_filter=earlier(early))
+        self._remade("far_offset", i, drawn, Fate(("sync: offset",), early), early=early)
 
     def _wrong_sound(self, i: int) -> None:
         picture, sound = self._some("offset", i), self._some("plain", i)
@@ -242,7 +245,7 @@ class Plan:
         self._remade("empty", i, drawn, Fate(("align: no face", "sync: low confidence")))
 
     def _silent(self, i: int) -> None:
-        self._remade("silent", i, self._some("offset", i), Fate(("verify: silent",)), sound_filter="volume=0")
+        self._remade("silent", i, self._some("offset", i), Fate(("verify: silent",)), gain=0)
 
     def _mute(self, i: int) -> None:
         """A room's noise, and nobody speaks."""
@@ -270,7 +273,7 @@ class Plan:
 
     def _blurred(self, i: int) -> None:
         drawn = self._draw("blurred", i, seconds=(3.2, 4.0), blur=5.0)
-        self._remade("blurred", i, drawn, Fate(("quality: low quality",)))
+        self._remade("blurred", i, drawn, Fate(("quality: low quality", "sync: low confidence")))
 
     def _short(self, i: int) -> None:
         drawn = self._some("plain", i)
@@ -305,10 +308,23 @@ def ffmpeg(*args: str | Path) -> None:
         raise MediaError(f"{args[-1]} cannot be made: {done.stderr.strip()[-300:]}")
 
 
-def earlier(n_frames: int) -> str:
-    """The audio filter that plays a sound so many frames (at 25/s) earlier, later for a negative number."""
-    ms = 1000 * n_frames // RATE
-    return f"atrim=start={ms / 1000},asetpts=PTS-STARTPTS" if ms >= 0 else f"adelay=delays={-ms}:all=1"
+def spoken(drawn: Path, n_samples: int, *, early: int = 0) -> np.ndarray:
+    """The sound of a drawing, (n,) int16 at 16 kHz, so many frames (at 25/s) early.
+
+    A drawn frame shows the middle of its exposure. Sound is moved to where it belongs with frames of 25/s, as what is
+    known of offsets would else be a fraction of a frame.
+    """
+    exposure = round((1 / (2 * RATE) - 1 / (2 * probe(drawn).rate)) * clips.SAMPLE_RATE)
+    shift = early * clips.SAMPLES_PER_FRAME - exposure
+    first, rest = divmod(shift, clips.SAMPLES_PER_FRAME)
+    n_frames = -(-(rest + n_samples) // clips.SAMPLES_PER_FRAME)
+    return clips.sound_of(drawn, first, n_frames)[rest:][:n_samples]
+
+
+def muted(drawn: Path, target: Path) -> Path:
+    """Its pictures alone, the first one at 0; with the sound they begin as late as that one's encoder needs."""
+    ffmpeg("-i", drawn, "-map", "0:v", "-c", "copy", "-copyts", target)
+    return target
 
 
 def remake(
@@ -317,20 +333,24 @@ def remake(
     *,
     seconds: float,
     sound: Path | None = None,
-    sound_filter: str = "anull",
-    picture: list[str] | None = None,
+    early: int = 0,
+    gain: int = 1,
+    begins_s: float = 0.0,
+    picture: Sequence[str] = (),
     silent: bool = False,
 ) -> None:
-    """The drawing in the target's container, with its own sound or another one, filtered, or none."""
+    """The drawing in the target's container, with its own sound or another drawing's, or none."""
     suffix = target.suffix.lower()
-    picture = picture or PICTURE.get(suffix, ["-c:v", "copy"])
-    if silent:
-        ffmpeg("-i", drawn, "-map", "0:v", *picture, "-t", seconds, target)
-        return
-    if suffix in LATE_S:
-        sound_filter += f",atrim=start={LATE_S[suffix]:.6f},asetpts=PTS-STARTPTS"
-    heard = ["-map", "1:a", "-af", f"{sound_filter},apad", *SOUND.get(suffix, AAC)]
-    ffmpeg("-i", drawn, "-i", sound or drawn, "-map", "0:v", *picture, *heard, "-t", seconds, target)
+    picture = ["-map", "0:v", *(picture or PICTURE.get(suffix, ["-c:v", "copy"])), "-t", str(seconds)]
+    with TemporaryDirectory() as folder:
+        mute, wav = muted(drawn, Path(folder, "mute.mp4")), Path(folder, "sound.wav")
+        if silent:
+            ffmpeg("-i", mute, *picture, target)
+            return
+        heard = gain * spoken(sound or drawn, round(seconds * clips.SAMPLE_RATE), early=early)
+        write_wav(wav, heard[round(begins_s * clips.SAMPLE_RATE) :] / 32767, clips.SAMPLE_RATE)
+        heard_as = ["-map", "1:a", *SOUND.get(suffix, AAC)]
+        ffmpeg("-i", mute, "-itsoffset", begins_s, "-i", wav, *picture, *heard_as, target)
 
 
 def rotate(drawn: Path, target: Path, *, seconds: float) -> None:
@@ -341,12 +361,15 @@ def rotate(drawn: Path, target: Path, *, seconds: float) -> None:
         ffmpeg("-display_rotation", "-90", "-i", lying, "-c", "copy", target)
 
 
-def beside(large: Path, small: Path, target: Path, *, sound: int) -> None:
-    """Two people, one half as large as the other; the sound is the large (0) or the small one's (1)."""
-    half = "[1:v]scale=256:256:force_original_aspect_ratio=decrease,pad=256:512:-1:-1"
-    both = f"{half},tpad=stop=-1:stop_mode=clone[half];[0:v][half]hstack=shortest=1[both]"
-    shown, heard = ["-map", "[both]", *ENCODED], ["-map", f"{sound}:a", "-af", "apad", *AAC]
-    ffmpeg("-i", large, "-i", small, "-filter_complex", both, *shown, *heard, "-t", probe(large).duration_s, target)
+def beside(large: Path, small: Path, target: Path, *, seconds: float, speaks: Path) -> None:
+    """Two people, one half as large as the other, and the sound of one of them."""
+    half = "[1:v]scale=256:256:force_original_aspect_ratio=decrease,pad=256:512:-1:-1,setsar=1"
+    both = f"{half},tpad=stop=-1:stop_mode=clone[half];[0:v][half]hstack=shortest=1"
+    with TemporaryDirectory() as folder:
+        pictures = Path(folder, "pictures.mp4")
+        shown = muted(large, Path(folder, "large.mp4")), muted(small, Path(folder, "small.mp4"))
+        ffmpeg("-i", shown[0], "-i", shown[1], "-filter_complex", both, *ENCODED, pictures)
+        remake(pictures, target, seconds=seconds, sound=speaks)
 
 
 def cut_off(drawn: Path, target: Path, *, share: float) -> None:

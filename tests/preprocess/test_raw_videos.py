@@ -13,20 +13,17 @@ from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Rejected
 from preprocess.settings import VerifySettings
 from preprocess.stages.verify import Verify
-from scripts.make_raw_videos import RECIPE, SUFFIXES, Plan, beside, cut_off, earlier, remake, rotate
+from scripts.make_raw_videos import RECIPE, SUFFIXES, Plan, beside, cut_off, remake, rotate
 
-from ..media.make import ffmpeg
-
-PICTURE = "testsrc2=size=96x128:rate=25"
+from ..media.make import ffmpeg, number, numbered_video, tone
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    """Two seconds that stand for a drawing; a tone begins after one."""
-    path = tmp_path_factory.mktemp("drawn") / "drawn.mp4"
-    tone = "sine=440:duration=1:sample_rate=16000,adelay=1000:all=1"
-    ffmpeg("-f", "lavfi", "-i", PICTURE, "-f", "lavfi", "-i", tone, "-t", "2", "-pix_fmt", "yuv420p", path)
-    return path
+    """Two seconds of numbered frames that stand for a drawing; a tone begins after one."""
+    folder = tmp_path_factory.mktemp("drawn")
+    sound = tone(folder / "tone.wav", 2, late_s=1)
+    return numbered_video(folder / "drawn.mp4", 50, audio=sound)
 
 
 def onset_s(path: Path, folder: Path) -> float:
@@ -34,8 +31,8 @@ def onset_s(path: Path, folder: Path) -> float:
     return int(np.argmax(samples > 0.3 * samples.max())) / 16000
 
 
-def frames(path: Path) -> np.ndarray:
-    return np.stack(list(decode_frames(path, Fraction(25)))).astype(np.int16)
+def frames(path: Path) -> list[np.ndarray]:
+    return list(decode_frames(path, Fraction(25)))
 
 
 def test_the_recipe_makes_two_hundred(tmp_path):
@@ -51,28 +48,43 @@ def test_a_small_share_has_one_of_each_kind(tmp_path):
     assert Counter(video.kind for video in Plan(tmp_path, seed=1, share=0.0).videos) == dict.fromkeys(RECIPE, 1)
 
 
-@pytest.mark.parametrize("n_frames", [-6, 0, 6])
+@pytest.mark.parametrize("early", [-6, 0, 6])
 @pytest.mark.parametrize("suffix", sorted({suffix.lower() for suffix in SUFFIXES}))
-def test_sound_is_moved_in_every_container(tmp_path, drawn, suffix, n_frames):
+def test_sound_is_moved_and_pictures_stay_in_every_container(tmp_path, drawn, suffix, early):
     made = tmp_path / f"made{suffix}"
-    remake(drawn, made, seconds=2, sound_filter=earlier(n_frames))
-    assert onset_s(made, tmp_path) == pytest.approx(1 - n_frames / 25, abs=0.012)
-    assert len(frames(made)) in (50, 51)
+    remake(drawn, made, seconds=2, early=early)
+    assert onset_s(made, tmp_path) == pytest.approx(1 - early / 25, abs=0.002)
+    assert [number(frame) for frame in frames(made)][:49] == list(range(49))
+
+
+def test_sound_goes_with_frames_of_25_per_second(tmp_path):
+    """A frame of 50/s shows a moment 10 ms earlier."""
+    drawn, made = tmp_path / "drawn.mp4", tmp_path / "made.mp4"
+    numbered_video(drawn, 100, 50, audio=tone(tmp_path / "tone.wav", 2, late_s=1))
+    remake(drawn, made, seconds=2)
+    assert onset_s(made, tmp_path) == pytest.approx(1.01, abs=0.002)
+
+
+def test_sound_that_begins_late_is_in_sync(tmp_path, drawn):
+    made = tmp_path / "made.mkv"
+    remake(drawn, made, seconds=2, begins_s=0.3)
+    assert onset_s(made, tmp_path) == pytest.approx(1, abs=0.002)
+    assert [number(frame) for frame in frames(made)] == list(range(50))
 
 
 def test_a_rotated_video_is_shown_upright(tmp_path, drawn):
     made = tmp_path / "made.mov"
     rotate(drawn, made, seconds=2)
-    assert (probe(made).width, probe(made).height) == (96, 128)
-    assert np.abs(frames(made) - frames(drawn)).mean() < 6
+    assert [number(frame) for frame in frames(made)] == list(range(50))
 
 
 def test_two_people_side_by_side(tmp_path, drawn):
-    made = tmp_path / "made.mp4"
-    large = tmp_path / "large.mp4"
+    made, large = tmp_path / "made.mp4", tmp_path / "large.mp4"
     ffmpeg("-i", drawn, "-vf", "scale=512:512,setsar=1", large)
-    beside(large, drawn, made, sound=0)
-    assert (probe(made).width, probe(made).height, len(frames(made))) == (768, 512, 50)
+    beside(large, drawn, made, seconds=2, speaks=drawn)
+    assert (probe(made).width, probe(made).height) == (768, 512)
+    assert [number(frame[:, :512]) for frame in frames(made)] == list(range(50))
+    assert [number(frame[192:320, 512:]) for frame in frames(made)] == list(range(50))
 
 
 def test_a_download_that_was_cut_off_is_left_out(tmp_path, drawn):
@@ -96,6 +108,7 @@ def video(fate: dict, clips=(), dropped=()) -> Video:
 
 
 KEPT = {"offset": 3, "stretches": [[0, 60], [85, 160]]}
+SHORT = [("segments", "rejected", "short")]
 LEFT_OUT = {"left_out": ["verify: unreadable", "shots: damaged"]}
 
 
@@ -106,11 +119,13 @@ LEFT_OUT = {"left_out": ["verify: unreadable", "shots: damaged"]}
         (video(KEPT, [clip(0, 60, 3)]), "clips [(0, 60)] instead of"),
         (video(KEPT, [clip(0, 60, 3), clip(80, 80, 3)]), "(80, 160)] instead of"),
         (video(KEPT, [clip(0, 60, 3), clip(85, 75, 2)]), "offset 2 instead of 3"),
-        (video(KEPT, [], [("align", "rejected", "no face")]), "left out by align: no face"),
+        (video(KEPT, [], [("align", "rejected", "no face")]), "align left out: no face"),
         (video(LEFT_OUT, [], [("shots", "rejected", "damaged: frame 3")]), ""),
-        (video(LEFT_OUT, [], [("sync", "rejected", "offset")]), "left out by sync: offset"),
-        (video(LEFT_OUT, [clip(0, 60, 0)]), "kept, with offsets [0]"),
-        (video(LEFT_OUT, [], [("align", "failed", "a bug")]), "align failed: a bug"),
+        (video(LEFT_OUT, [], [("sync", "rejected", "offset")]), "sync left out: offset"),
+        (video(LEFT_OUT, [clip(0, 60, 0)]), "clips [(0, 60)] instead of []"),
+        (video(LEFT_OUT, [], [("shots", "failed", "damaged, and a bug")]), "shots failed: damaged, and a bug"),
+        (video(KEPT | {"left_out": ["segments: short"]}, [clip(84, 76, 3), clip(0, 61, 3)], SHORT), ""),
+        (video(KEPT, [clip(84, 76, 3), clip(0, 61, 3)], SHORT), "segments left out: short"),
     ],
 )
 def test_misses_are_told(found, misses):
