@@ -48,7 +48,7 @@ def loaded() -> dict:
 def here(monkeypatch, loaded):
     load = inference.load_pipeline
 
-    def load_once(cfg, args, device):
+    def load_once(cfg, args, device=None):
         weights = digest(Path(args.inference_ckpt_path))
         if weights not in loaded:
             loaded[weights] = load(cfg, args, device)
