@@ -15,6 +15,7 @@ from latentsync.face.mask import fixed_mask, mask_file
 from latentsync.files import digest
 from latentsync.memory import share_one_heap
 from latentsync.processing.piece import Piece
+from latentsync.processing.stage import Stage
 from latentsync.schema import UNetConfig
 from scripts import inference
 
@@ -24,7 +25,7 @@ WITHOUT_EFFECT = ("temp_dir", "windows_per_call")  # on what is seen
 
 
 @dataclass
-class Lipsync:
+class Lipsync(Stage):
     """Gives each pair the video that `scripts.inference` makes of it, whatever other pairs there are.
 
     Args:
