@@ -26,20 +26,20 @@ import torch
 from tqdm import tqdm
 
 from latentsync import REPO_ROOT
-from latentsync.build import build_pipeline, build_syncnet, choose_device
+from latentsync.build import build_pipeline, build_sync_judge, choose_device, judge_config
 from latentsync.config import load_config, resolve_path
 from latentsync.errors import ConfigError, LatentSyncError, MediaError
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import paste_weight
 from latentsync.metrics.seam import seam
+from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.schema import UNetConfig
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
 from latentsync.synthetic.studio import Studio
 from latentsync.synthetic.swap import SOUNDS, is_complete, sound_path, swap_spec, write_swap
-from latentsync.train.video import SyncJudge
 from latentsync.workers import run_jobs
 from scripts.parser import Parser
 
@@ -144,11 +144,7 @@ def load_judge(args: argparse.Namespace) -> SyncJudge | None:
     """Raises LatentSyncError for one that is named and cannot be used."""
     if args.no_judge:
         return None
-    cfg = load_config(SyncNetConfig, args.judge_config)
-    if cfg.data.latent_space:
-        raise ConfigError(f"{args.judge_config} looks at latents; expected a judge of pixels, so name another one")
-    network = build_syncnet(cfg, args.judge_ckpt, device=choose_device(args.device))
-    return SyncJudge(network, cfg.data.num_frames, cfg.data.resolution, cfg.data.lower_half)
+    return build_sync_judge(judge_config(args.judge_config), args.judge_ckpt, device=choose_device(args.device))
 
 
 def measure_clip(folder: Path, name: str, model: Model, watcher: "Watcher") -> tuple[list[Row], np.ndarray]:

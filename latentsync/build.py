@@ -36,6 +36,7 @@ from latentsync.losses.terms import LowerHalfLPIPS
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
 from latentsync.metrics.hyper_iqa import HyperIQA
 from latentsync.metrics.s3fd import S3FD, detect
+from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.metrics.sync_video import SyncEvaluator, SyncOptions
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.syncnet_v2 import SyncNetV2
@@ -224,6 +225,22 @@ def build_syncnet(
         syncnet = StableSyncNet(**model_config(cfg), gradient_checkpointing=gradient_checkpointing)
     load_module(syncnet, checkpoint, candidates=known_syncnets, dtype=dtype, device=device)
     return syncnet.eval().requires_grad_(False)
+
+
+def judge_config(path: str | Path) -> SyncNetConfig:
+    """The configuration of a SyncNet that can judge pictures. Raises ConfigError for one that looks at latents."""
+    cfg = load_config(SyncNetConfig, resolve_path(path))
+    if cfg.data.latent_space:
+        raise ConfigError(f"{path} looks at latents; expected a judge of pixels, so name another one")
+    return cfg
+
+
+def build_sync_judge(
+    cfg: SyncNetConfig, path: str | Path | None = None, *, device: torch.device | str = "cpu"
+) -> SyncJudge:
+    """A judge of aligned faces, of a `judge_config` and the weights of `build_syncnet`."""
+    network = build_syncnet(cfg, path, device=device)
+    return SyncJudge(network, cfg.data.num_frames, cfg.data.resolution, cfg.data.lower_half)
 
 
 def vgg_file(path: str | Path = "") -> Path:

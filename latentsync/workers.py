@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from threading import Thread
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -18,6 +20,7 @@ import psutil
 
 from .errors import ConfigError, LatentSyncError
 
+_PACKAGES = {"latentsync", "preprocess", "eval", "scripts"}  # that import what takes long
 _JOIN_S = 10.0  # that a stopped worker has to remove what is half-made
 
 Job = TypeVar("Job")
@@ -78,14 +81,29 @@ def _attempt(task: Callable[[Job], Any], job: Job) -> tuple[Any, str | None]:
         return None, reason(error)
 
 
+@cache
+def _context() -> BaseContext:
+    """How processes start: forked from one that has imported what this program imports, and has done nothing else.
+
+    Forks of this very process would share locks and threads of numeric libraries. Where the system cannot do that, each
+    process imports everything for itself, which takes seconds.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
+    return context
+
+
 class _Worker:
     """One process and the job that it has."""
 
     def __init__(self, number: int, task: Callable[[Any], Any], prepare: Callable[[int], None] | None) -> None:
-        context = multiprocessing.get_context("spawn")  # forks would share locks and threads of numeric libraries
+        context = _context()
         self.number = number
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, task, prepare, number), daemon=False)
+        told = theirs, task, prepare, number, dict(os.environ)
+        self.process = context.Process(target=_serve, args=told, daemon=False)
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         self.job: Any = None
@@ -185,9 +203,15 @@ def _shared_out(
 
 
 def _serve(
-    connection: Connection, task: Callable[[Any], Any], prepare: Callable[[int], None] | None, number: int
+    connection: Connection,
+    task: Callable[[Any], Any],
+    prepare: Callable[[int], None] | None,
+    number: int,
+    environment: dict[str, str],
 ) -> None:
     """Do the jobs that come through the connection until it ends."""
+    os.environ.clear()  # that of the process which all are forked from may be older
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and decides
     signal.signal(signal.SIGTERM, _leave)
     Thread(target=_end_with_parent, daemon=True).start()

@@ -10,17 +10,15 @@ from einops import rearrange
 
 from latentsync.build import (
     build_sync_evaluator,
-    build_syncnet,
+    build_sync_judge,
+    judge_config,
     official_sync_available,
     official_sync_files,
     syncnet_file,
 )
-from latentsync.config import load_config, resolve_path
-from latentsync.errors import ConfigError, MeasureError, NoFaceError
+from latentsync.errors import MeasureError, NoFaceError
 from latentsync.files import digest
 from latentsync.media.ffmpeg import decode_frames
-from latentsync.schema import SyncNetConfig
-from latentsync.train.video import SyncJudge
 
 from .media import FPS
 from .settings import SyncSettings
@@ -56,26 +54,23 @@ class ProjectSyncNet:
     config: str
     checkpoint: str
     threshold: float
+    every: int  # windows between those whose pictures are looked at
 
     name = "project SyncNet"
 
     def __post_init__(self) -> None:
-        self._cfg = load_config(SyncNetConfig, resolve_path(self.config))
-        if self._cfg.data.latent_space:
-            raise ConfigError(f"{self.config} looks at latents; expected a judge of pixels, so name another one")
+        self._cfg = judge_config(self.config)
         self._file = syncnet_file(self._cfg, self.checkpoint or None)
 
     def identity(self) -> dict[str, Any]:
-        return {"judge": self.name, "weights": digest(self._file)}
+        return {"judge": self.name, "weights": digest(self._file), "every": self.every}
 
     def load(self, device: str) -> None:
-        network = build_syncnet(self._cfg, self._file, device=device)
-        data = self._cfg.data
-        self._judge = SyncJudge(network, data.num_frames, data.resolution, data.lower_half)
+        self._judge = build_sync_judge(self._cfg, self._file, device=device)
 
     def __call__(self, path: Path) -> Sync | None:
         frames = np.stack(list(decode_frames(path, FPS)))
-        score = self._judge.score(rearrange(torch.from_numpy(frames), "f h w c -> f c h w"), path)
+        score = self._judge.score(rearrange(torch.from_numpy(frames), "f h w c -> f c h w"), path, every=self.every)
         return score and Sync(score.offset, score.confidence)
 
 
@@ -105,4 +100,6 @@ def choose_judge(settings: SyncSettings, official_threshold: float) -> Judge:
     """The one that the settings name. Raises ConfigError or CheckpointError for one that cannot be used."""
     if settings.judge == "syncnet_v2" or (settings.judge == "auto" and official_sync_available()):
         return OfficialSyncNet(official_threshold)
-    return ProjectSyncNet(settings.project_config, settings.project_ckpt, settings.project_threshold)
+    return ProjectSyncNet(
+        settings.project_config, settings.project_ckpt, settings.project_threshold, settings.project_every
+    )

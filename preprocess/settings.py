@@ -41,7 +41,8 @@ class AlignSettings:
 class SyncSettings:
     judge: str = "auto"  # syncnet_v2 where its files are, else the project's own SyncNet
     max_offset: int = 6  # frames, either way
-    project_threshold: float = 0.25  # of the project's confidence; --sync_conf_threshold is SyncNet v2's
+    project_threshold: float = 0.35  # of the project's confidence; --sync_conf_threshold is SyncNet v2's
+    project_every: int = 3  # frames between the windows of pictures that it looks at; sound is heard at all of them
     project_config: str = "configs/syncnet/demo.yaml"
     project_ckpt: str = ""  # its configuration's
 
@@ -82,5 +83,6 @@ class DataConfig:
             ("quality.frames", self.quality.frames - 1),
             ("filters.every", self.filters.every - 1),
             ("sync.max_offset", self.sync.max_offset),
+            ("sync.project_every", self.sync.project_every - 1),
         ):
             require(value >= 0, f"{name} is too small; use a greater value")

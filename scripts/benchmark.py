@@ -4,6 +4,7 @@ python -m scripts.benchmark unet --config configs/unet/stage2.yaml --dtype bf16
 python -m scripts.benchmark pipeline VIDEO AUDIO --preset veryfast
 python -m scripts.benchmark heads --resolution 512
 python -m scripts.benchmark train --config configs/unet/stage2.yaml --resolution 64 --steps 2
+python -m scripts.benchmark data FOLDER
 """
 
 import argparse
@@ -29,6 +30,7 @@ from latentsync.synthetic.canvas import Canvas
 from latentsync.synthetic.head import TalkingHead
 from latentsync.synthetic.pose import Pose
 from latentsync.types import SyncedFace
+from scripts.benchmark_data import benchmark_data
 from scripts.benchmark_training import DEFAULT_CONFIG, TOKENS, benchmark_train, wait
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO, show, summary
 from scripts.make_seeded_checkpoints import seeded_network
@@ -140,7 +142,13 @@ def benchmark_heads(args: argparse.Namespace) -> dict:
     }
 
 
-PARTS = {"unet": benchmark_unet, "pipeline": benchmark_pipeline, "heads": benchmark_heads, "train": benchmark_train}
+PARTS = {
+    "unet": benchmark_unet,
+    "pipeline": benchmark_pipeline,
+    "heads": benchmark_heads,
+    "train": benchmark_train,
+    "data": benchmark_data,
+}
 
 
 def positive(text: str) -> int:
@@ -152,7 +160,7 @@ def positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=list(PARTS))
-    parser.add_argument("video", nargs="?", default=DEMO_VIDEO)
+    parser.add_argument("video", nargs="?", default=DEMO_VIDEO, help="data: the folder of raw videos")
     parser.add_argument("audio", nargs="?", default=DEMO_AUDIO)
     parser.add_argument(
         "--config", help="train: of a U-Net or a SyncNet; default: stage2 (unet, train), the weights' own (pipeline)"

@@ -14,6 +14,8 @@ import pytest
 from latentsync.errors import CheckpointError, ConfigError
 from latentsync.workers import Done, run_jobs
 
+from .media.make import children
+
 
 def act(job: str, folder: Path) -> str:
     if job == "die":
@@ -50,10 +52,18 @@ def test_failures_come_back_with_their_reasons(tmp_path, n_workers):
 
 def test_no_worker_remains_when_all_jobs_are_done(tmp_path):
     list(run_jobs(partial(act, folder=tmp_path), ["a", "b"], n_workers=2))
-    children = psutil.Process().children()
-    assert not [
-        child for child in children if child.status() == psutil.STATUS_ZOMBIE or "spawn_main" in str(child.cmdline())
-    ]
+    assert children() == []
+
+
+def get(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_workers_have_the_environment_of_now(monkeypatch):
+    for value in ("one", "two"):
+        monkeypatch.setenv("LATENTSYNC_TEST", value)
+        (done,) = run_jobs(get, ["LATENTSYNC_TEST"], n_workers=1, apart=True)
+        assert done.value == value
 
 
 def test_a_job_that_kills_its_process_leaves_the_others_alone(tmp_path):

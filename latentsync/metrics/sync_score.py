@@ -27,35 +27,44 @@ class SyncScore:
 
 @torch.inference_mode()
 def embed_windows(
-    syncnet: nn.Module, frames: Tensor, mels: Tensor, pictures: Pictures, *, batch: int = 32
+    syncnet: nn.Module, frames: Tensor, mels: Tensor, pictures: Pictures, *, batch: int = 32, every: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Unit vectors (n, d) of the pictures and of the sound of all windows of a clip.
+    """Unit vectors of the pictures (ceil(n / every), d) and of the sound (n, d) of the windows of a clip.
 
     Args:
         frames: (n + f - 1, 3, h, w) uint8; they become numbers only when a window is looked at.
         mels: (n, 1, 80, w) float32, the sound of the window that starts at each frame.
+        every: only the pictures of every such window are looked at, which is most of the work.
     """
     weight = next(syncnet.parameters())
     length = len(frames) - len(mels) + 1
-    vision, audio = [], []
-    for starts in torch.arange(len(mels)).split(batch):
+    vision = []
+    for starts in torch.arange(0, len(mels), every).split(batch):
         windows = torch.stack([frames[s : s + length] for s in starts.tolist()])
         vision.append(syncnet.encode_visual(pictures(windows.to(weight.device)).to(weight.dtype)).float())
-        audio.append(syncnet.encode_audio(mels[starts].to(weight)).float())
+    audio = [syncnet.encode_audio(part.to(weight)).float() for part in mels.split(batch)]
     return torch.cat(vision), torch.cat(audio)
 
 
-def similarity_by_offset(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET) -> Tensor:
+def similarity_by_offset(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET, *, every: int = 1) -> Tensor:
     """Mean similarity (2 m + 1,) of window i of the pictures and window i - offset of the sound, offsets -m...m.
 
-    `vision`, `audio`: (n, d) unit vectors of consecutive windows. An offset that no pair of windows has is NaN.
+    `vision` (ceil(n / every), d), `audio` (n, d): unit vectors of every such, and of all windows. An offset that no
+    pair of windows has is NaN.
     """
     similarity = vision @ audio.T
-    return torch.stack([similarity.diagonal(-offset).mean() for offset in range(-max_offset, max_offset + 1)])
+    windows = torch.arange(len(vision), device=vision.device) * every
+
+    def mean(offset: int) -> Tensor:
+        heard = windows - offset
+        there = (heard >= 0) & (heard < len(audio))
+        return similarity[there].gather(1, heard[there, None]).mean()
+
+    return torch.stack([mean(offset) for offset in range(-max_offset, max_offset + 1)])
 
 
-def sync_score(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET) -> SyncScore:
-    """Offset and confidence from the unit vectors (n, d) of all windows of a clip."""
-    by_offset = similarity_by_offset(vision, audio, max_offset)
+def sync_score(vision: Tensor, audio: Tensor, max_offset: int = MAX_OFFSET, *, every: int = 1) -> SyncScore:
+    """Offset and confidence from the unit vectors of the windows, as for `similarity_by_offset`."""
+    by_offset = similarity_by_offset(vision, audio, max_offset, every=every)
     best = int(by_offset.nan_to_num(-1).argmax())
     return SyncScore(by_offset, best - max_offset, float(by_offset[best] - by_offset.nanmedian()))

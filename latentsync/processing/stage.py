@@ -2,10 +2,11 @@
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from latentsync.errors import LatentSyncError
 
@@ -22,27 +23,26 @@ class Rejected(Exception):
         self.metrics = metrics
 
 
-class Stage(Protocol):
+class Stage(ABC):
     """One step for one piece. Instances travel to processes and machines before `setup`, so they must be picklable."""
 
     name: str  # as on the command line
     folder: str  # of its files, below the root of all stages
-    gpus: float  # share of a GPU that one worker needs; 0: it runs on the CPU
+    gpus = 0.0  # share of a GPU that one worker needs; 0: it runs on the CPU
 
+    @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
         """All that its results depend on, besides the piece; JSON holds it. A change makes earlier results void."""
-        ...
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: B027 (most stages have nothing to load)
         """Load models, once in each worker."""
-        ...
 
+    @abstractmethod
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         """What the piece becomes: itself, parts of it, or files in `folder` that are complete.
 
         Raises Rejected for a piece that is to be left out, LatentSyncError for one that cannot be worked on.
         """
-        ...
 
 
 @dataclass(frozen=True)

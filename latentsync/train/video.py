@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from latentsync.config import model_config, resolve_path
-from latentsync.data.mel import frames_covered, mel_spectrogram, mel_window
 from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
-from latentsync.losses.terms import SyncLoss, lower_half
-from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
-from latentsync.metrics.sync_score import SyncScore, embed_windows, sync_score
+from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.pipelines.job import temporary_folder
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, arrival
 from latentsync.schema import UNetConfig
 from latentsync.types import SyncedFace
@@ -30,39 +25,6 @@ from latentsync.types import SyncedFace
 logger = logging.getLogger(__name__)
 
 _SHOWN_FRAMES, _SHOWN_HEIGHT = 75, 192  # of the animation for people
-
-
-@dataclass(frozen=True)
-class SyncJudge:
-    """A SyncNet that measures what was generated. It may be the one that supervises: then it is no neutral judge."""
-
-    network: torch.nn.Module
-    num_frames: int
-    resolution: int
-    lower_half: bool
-
-    def pictures(self, windows: Tensor) -> Tensor:
-        """(n, f, 3, h, w) uint8 -> (n, f 3, h, w) in [-1, 1]."""
-        pixels = lat.to_pixel_values(windows)
-        return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
-
-    @torch.inference_mode()
-    def score(self, faces: Tensor, sound: Path) -> SyncScore | None:
-        """Of aligned faces (f, 3, h, w) uint8 at 25 frames/s; None for too few to tell an offset. Raises MediaError."""
-        with temporary_folder(None) as folder:
-            mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        length = self.num_frames
-        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
-        if last < length:
-            return None
-        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
-        frames = lat.resize_pictures(faces[: last + length], self.resolution)
-        return sync_score(*embed_windows(self.network, frames, torch.from_numpy(mels), self.pictures))
-
-    @classmethod
-    def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge | None":
-        """The network of the sync loss; None for one that looks at latents."""
-        return cls(loss.syncnet, num_frames, loss.size[0], loss.lower_half) if loss.size else None
 
 
 class Listening(LipsyncPipeline):

@@ -21,7 +21,7 @@ from latentsync.media.ffmpeg import decode_frames
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.faces import align_faces
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 from latentsync.types import AlignedFace
 
 from ..media import FPS, sound_of, target, write_clip
@@ -62,7 +62,7 @@ class Runs:
 
 
 @dataclass
-class Align:
+class Align(Stage):
     """The only lossy encoding between a source and its clips.
 
     A clip ends where the face is missed for longer than inference bridges, where the person changes and at cuts: what
@@ -86,7 +86,7 @@ class Align:
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         made: list[Piece] = []
-        with closing(self._faces(piece)) as faces:
+        with closing(self.faces(piece)) as faces:
             runs = Runs(faces, round(self.settings.min_s * FPS))
             for first, run in runs:
                 suffix = "" if first == 0 and not made else f"_{chr(ord('a') + len(made))}"
@@ -107,7 +107,8 @@ class Align:
             raise Rejected(reason, faceless=runs.n_faceless, frames=runs.n_frames, longest=runs.longest)
         return made
 
-    def _faces(self, piece: Piece) -> Iterator[AlignedFace]:
+    def faces(self, piece: Piece) -> Iterator[AlignedFace]:
+        """Of each frame of a piece, before they become clips."""
         frames = decode_frames(piece.path, FPS, first=piece.first, n_frames=piece.n_frames)
         return align_faces(
             enumerate(frames),

@@ -7,12 +7,13 @@ from typing import Any
 
 from latentsync.media.ffmpeg import decode_frames
 from latentsync.processing.piece import Piece
+from latentsync.processing.stage import Stage
 
 from ..media import FPS, sound_of, target, write_clip
 
 
 @dataclass
-class Cut:
+class Cut(Stage):
     """Cuts a piece out of its source: pictures of 25 frames/s encoded once, sound of 16 kHz without loss."""
 
     stage: str
@@ -20,17 +21,12 @@ class Cut:
     crf: int
     preset: str
 
-    gpus = 0.0
-
     @property
     def name(self) -> str:
         return f"{self.stage} files"
 
     def parameters(self) -> Mapping[str, Any]:
         return {"crf": self.crf, "preset": self.preset}
-
-    def setup(self, device: str) -> None:
-        pass
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         path = target(folder, piece.key)

@@ -1,6 +1,6 @@
 """Two optional filters of the public version: faces that fill the resolution, and aligned clips that show one face."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ import numpy as np
 from latentsync.build import DETECTORS
 from latentsync.media.ffmpeg import decode_frames
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..media import FPS, link, target
 from ..settings import FilterSettings
@@ -22,14 +22,13 @@ _MARGIN = 0.5  # of an aligned clip's side, around it: the detector does not fin
 
 
 @dataclass
-class _FaceFilter(ABC):
+class _FaceFilter(Stage):
     """Looks for faces in every n-th frame; one that is not `good` counts against the clip."""
 
     settings: FilterSettings
     resolution: int
     detector: str
 
-    gpus = 0.0
     reason = ""
 
     def parameters(self) -> Mapping[str, Any]:

@@ -16,14 +16,14 @@ from latentsync.media.ffmpeg import decode_frames
 from latentsync.metrics.hyper_iqa import quality
 from latentsync.metrics.sharpness import sharpness_score
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..media import FPS, link, target
 from ..settings import QualitySettings
 
 
 @dataclass
-class Quality:
+class Quality(Stage):
     settings: QualitySettings
 
     name = "quality"

@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.processing.piece import Piece
+from latentsync.processing.stage import Stage
 
 from ..media import FPS, SAMPLE_RATE
 
 
 @dataclass
-class Resample:
+class Resample(Stage):
     name = "resample"
     folder = "resampled"
-    gpus = 0.0
 
     def parameters(self) -> Mapping[str, Any]:
         return {"fps": FPS, "sample_rate": SAMPLE_RATE}
-
-    def setup(self, device: str) -> None:
-        pass
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         return [piece]

@@ -9,25 +9,21 @@ from typing import Any
 
 from latentsync.media.ffmpeg import decode_frames, probe
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..media import FPS
 from ..settings import SegmentSettings
 
 
 @dataclass
-class Segments:
+class Segments(Stage):
     settings: SegmentSettings
 
     name = "segments"
     folder = "segmented"
-    gpus = 0.0
 
     def parameters(self) -> Mapping[str, Any]:
         return asdict(self.settings)
-
-    def setup(self, device: str) -> None:
-        pass
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         n_frames = piece.n_frames or count_frames(piece)

@@ -11,21 +11,20 @@ from latentsync.errors import MediaError
 from latentsync.media.ffmpeg import decode_frames, probe
 from latentsync.metrics.scenes import LEAST_WIDTH, by_change, find_scenes
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..media import FPS
 from ..settings import ShotSettings
 
 
 @dataclass
-class Shots:
+class Shots(Stage):
     """One pass over all pictures: it also sees whether any of them is damaged, and counts them."""
 
     settings: ShotSettings
 
     name = "shots"
     folder = "shot"
-    gpus = 0.0
 
     def parameters(self) -> Mapping[str, Any]:
         return asdict(self.settings)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..judges import Judge
 from ..media import add_sound, link, sound_of, target
@@ -16,7 +16,7 @@ from .segments import count_frames
 
 
 @dataclass
-class Sync:
+class Sync(Stage):
     """The moved sound is cut from the source anew, so that no silence enters at the ends."""
 
     judge: Judge
@@ -38,10 +38,10 @@ class Sync:
         if found is None:
             raise Rejected("too little to judge", judge=self.judge.name)
         measured = {"offset": found.offset, "confidence": round(found.confidence, 4), "judge": self.judge.name}
-        if abs(found.offset) > self.max_offset:
-            raise Rejected("offset", **measured)
         if found.confidence < self.judge.threshold:
             raise Rejected("low confidence", **measured)
+        if abs(found.offset) > self.max_offset:
+            raise Rejected("offset", **measured)
         path = target(folder, piece.key)
         if found.offset == 0:
             link(piece.path, path)

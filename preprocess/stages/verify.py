@@ -11,7 +11,7 @@ import numpy as np
 from latentsync.errors import MediaError
 from latentsync.media.ffmpeg import check_key_frames, decode_audio, picture_times, probe
 from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Rejected
+from latentsync.processing.stage import Rejected, Stage
 
 from ..settings import VerifySettings
 
@@ -20,20 +20,16 @@ _BLOCK = 1 << 20  # samples
 
 
 @dataclass
-class Verify:
+class Verify(Stage):
     """Reads a file's packets, key frames and sound; the other pictures are decoded by the next stages, once."""
 
     settings: VerifySettings
 
     name = "verify"
     folder = ""
-    gpus = 0.0
 
     def parameters(self) -> Mapping[str, Any]:
         return asdict(self.settings)
-
-    def setup(self, device: str) -> None:
-        pass
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         try:

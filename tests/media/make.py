@@ -1,5 +1,6 @@
 """Little videos and tones whose every frame and sample is known."""
 
+import os
 import subprocess
 import wave
 from fractions import Fraction
@@ -74,12 +75,15 @@ def tone(
 
 
 def children() -> list[psutil.Process]:
-    """What this process has started, but for multiprocessing's own helper, which stays once an earlier test used it."""
-    return [child for child in psutil.Process().children(recursive=True) if not _is_tracker(child)]
+    """What this process has started, but for multiprocessing's own helpers, which stay once they were used."""
+    return [child for child in psutil.Process().children(recursive=True) if not _is_helper(child)]
 
 
-def _is_tracker(process: psutil.Process) -> bool:
+def _is_helper(process: psutil.Process) -> bool:
+    """The resource tracker, and the server that workers are forked from: they look like it, but are its children."""
     try:
-        return any("resource_tracker" in part for part in process.cmdline())
-    except psutil.ZombieProcess:
+        command = " ".join(process.cmdline())
+        ours = process.ppid() == os.getpid()
+    except psutil.NoSuchProcess:  # a zombie too
         return False
+    return "resource_tracker" in command or ("forkserver" in command and ours)
