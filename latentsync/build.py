@@ -348,6 +348,14 @@ def beside(unet_path: Path, name: str, fallback: Path) -> Path:
     return own if own.exists() else fallback
 
 
+def pipeline_files(cfg: UNetConfig, unet_path: str | Path | None = None) -> tuple[Path, Path, Path]:
+    """Where `build_pipeline` looks for weights: those of the U-Net, of Whisper, and the folder of the VAE."""
+    unet_path = Path(unet_path or resolve_path(cfg.ckpt.inference_ckpt_path or OFFICIAL_UNET))
+    whisper = whisper_path(cfg)
+    vae = resolve_path(cfg.ckpt.vae_path)
+    return unet_path, beside(unet_path, f"whisper/{whisper.name}", whisper), beside(unet_path, "vae", vae)
+
+
 def build_pipeline(
     cfg: UNetConfig,
     unet_path: str | Path | None = None,
@@ -372,19 +380,17 @@ def build_pipeline(
     options = options or InferenceOptions()
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
-    unet_path = Path(unet_path or (resolve_path(cfg.ckpt.inference_ckpt_path or OFFICIAL_UNET)))
+    unet_path, whisper, vae_folder = pipeline_files(cfg, unet_path)
     checkpoint = load_state(unet_path)
     check_resolution(checkpoint, cfg.data.resolution, config_path)
-    whisper = whisper_path(cfg)
     audio_encoder = Audio2Feature(
-        beside(unet_path, f"whisper/{whisper.name}", whisper),
+        whisper,
         place,
         num_frames=cfg.data.num_frames,
         audio_feat_length=cfg.data.audio_feat_length,
         segmentation=OVERLAPPING if options.overlap_audio else ABUTTING,
     )
     check_audio_width(cfg, audio_encoder)
-    vae_folder = beside(unet_path, "vae", resolve_path(cfg.ckpt.vae_path))
     unet = build_unet(cfg, checkpoint, device=place, dtype=kind)
     logger.info("%s: %s, step %d", unet_path, release_of(checkpoint), checkpoint.step)
     pipeline = LipsyncPipeline(

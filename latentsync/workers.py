@@ -18,7 +18,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import psutil
 
-from .errors import LatentSyncError
+from .errors import ConfigError, LatentSyncError
 
 _PACKAGES = {"latentsync", "preprocess", "eval", "scripts"}  # that import what takes long
 _JOIN_S = 10.0  # that a stopped worker has to remove what is half-made
@@ -49,7 +49,8 @@ def run_jobs(
 
     Task, jobs, values and `prepare`, which each process calls first with its number from 0 on, must be picklable. When
     the generator is closed, by Ctrl-C for instance, all workers are stopped as by SIGTERM: their open blocks end with
-    SystemExit. They stop too when this process is killed.
+    SystemExit. They stop too when this process is killed. Raises ConfigError where `prepare` ended with a user's
+    error, which no other attempt would mend.
 
     Args:
         apart: a single worker is a process of its own too, and not this very process.
@@ -117,10 +118,14 @@ class _Worker:
             self.connection.send(job)
 
     def answer(self) -> Done | None:
-        """The end of its job; `lost` where the process died of it. None where it has become ready."""
+        """The end of its job; `lost` where the process died of it. None where it has become ready.
+
+        Raises ConfigError where it cannot.
+        """
         try:
             if not self.ready:
-                self.connection.recv()
+                if mistake := self.connection.recv():
+                    raise ConfigError(f"no worker can be set up: {mistake}")
                 self.ready, self.since = True, time.monotonic()
                 return None
             return Done(self.job, *self.connection.recv())
@@ -210,10 +215,16 @@ def _serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and decides
     signal.signal(signal.SIGTERM, _leave)
     Thread(target=_end_with_parent, daemon=True).start()
-    if prepare:
-        prepare(number)
+    mistake = None
+    try:
+        if prepare:
+            prepare(number)
+    except LatentSyncError as error:
+        mistake = str(error)
     with suppress(OSError):
-        connection.send(None)  # ready
+        connection.send(mistake)  # None: it is ready
+    if mistake:
+        return
     while True:
         try:
             job = connection.recv()

@@ -7,25 +7,27 @@ bash data_processing_pipeline.sh --input_dir data/raw --report
 import argparse
 import logging
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
-from typing import NoReturn
-
-from filelock import FileLock, Timeout
 
 from latentsync import REPO_ROOT
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import remove_leftovers
 from latentsync.processing.chain import run_stage
-from latentsync.processing.executors import Executor, LocalExecutor
+from latentsync.processing.command import (
+    MANIFEST,
+    absolute,
+    add_executor_flags,
+    choose_executor,
+    end_well_when_told,
+    working_in,
+)
 from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import FAILED, Outcome, Stage
@@ -45,7 +47,6 @@ from .stages.shots import Shots
 from .stages.sync import Sync
 from .stages.verify import Verify
 
-MANIFEST = "manifest.sqlite"
 STAGES = ("verify", "resample", "shots", "segments", "align", "sync", "quality")
 FILTERS = ("high_resolution", "correctly_aligned")
 ORDER = ("verify", "resample", "shots", "segments", "high_resolution", "align", "correctly_aligned", "sync", "quality")
@@ -73,8 +74,6 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of the stages' folders and of the manifest (default: the input's parent)",
     )
-    add("--total_num_workers", type=int, help="processes of stages on the CPU (default: one for each processor)")
-    add("--per_gpu_num_workers", type=int, default=4, help="processes on each GPU (%(default)s)")
     add("--resolution", type=int, default=256, help="side of the aligned clips (%(default)s)")
     add("--sync_conf_threshold", type=float, default=3, help="least confidence of SyncNet v2 (%(default)g)")
     add("--temp_dir", type=Path, help="where unfinished files of readers go (default: the system's)")
@@ -82,13 +81,10 @@ def parser() -> argparse.ArgumentParser:
     add("--filters", type=names, default=[], help=f"some of {','.join(FILTERS)} (none)")
     add("--config_path", type=Path, default=REPO_ROOT / "configs/data.yaml", help="thresholds and more (%(default)s)")
     add("--keep_intermediate", action="store_true", help="files of the stages before the alignment too")
-    add("--executor", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster (%(default)s)")
-    add("--ray_address", help="of the cluster; auto: the one that runs here (default: a new one of this machine)")
-    add("--limit_s", type=float, default=1800, help="seconds that a stage may take for a clip (%(default)g)")
-    add("--retry_failed", action="store_true", help="try again what failed in an earlier run")
     add("--report", action="store_true", help="print and draw what became of all clips so far, and do nothing else")
     add("--quiet", action="store_true", help="no progress bars")
     add("overrides", nargs="*", metavar="section.key=value", help="keys of the configuration")
+    add_executor_flags(p, per_gpu=4, limit_s=1800)
     return p
 
 
@@ -98,14 +94,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for flag, chosen, known in (("--stages", args.stages, STAGES), ("--filters", args.filters, FILTERS)):
         if unknown := sorted(set(chosen) - set(known)):
             p.error(f"{flag} {','.join(unknown)}: expected some of {','.join(known)}")
-    if args.total_num_workers is not None and args.total_num_workers < 1:
-        p.error(f"--total_num_workers {args.total_num_workers}: expected 1 or more")
-    if args.per_gpu_num_workers < 1:
-        p.error(f"--per_gpu_num_workers {args.per_gpu_num_workers}: expected 1 or more")
     if args.resolution < 64 or args.resolution % 8:
         p.error(f"--resolution {args.resolution}: expected a multiple of 8, such as 256 or 512")
-    if args.limit_s <= 0:
-        p.error(f"--limit_s {args.limit_s:g}: expected seconds")
     if not args.stages and not args.filters:
         p.error("--stages: expected at least one")
     return args
@@ -189,24 +179,11 @@ def process(args: argparse.Namespace, command: Sequence[str]) -> tuple[list[Piec
 
 
 def input_folder(args: argparse.Namespace) -> Path:
-    return Path(os.path.abspath(args.input_dir))
+    return absolute(args.input_dir)
 
 
 def output_folder(args: argparse.Namespace) -> Path:
-    return Path(os.path.abspath(args.output_dir)) if args.output_dir else input_folder(args).parent
-
-
-@contextmanager
-def working_in(root: Path) -> Iterator[None]:
-    """Raises ConfigError where another run works."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".manifest.lock", timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(f"{root}: another run works there; wait for it, or choose another --output_dir") from None
-    except OSError as error:
-        raise ConfigError(f"{root} cannot be written ({error.strerror}); choose another --output_dir") from error
+    return absolute(args.output_dir) if args.output_dir else input_folder(args).parent
 
 
 def clean(root: Path, stages: Sequence[Stage]) -> None:
@@ -231,14 +208,6 @@ def use_temporary_folder(folder: Path | None) -> None:
     tempfile.tempdir = None  # what Python chose before
 
 
-def choose_executor(args: argparse.Namespace) -> Executor:
-    if args.executor == "ray":
-        from latentsync.processing.cluster import RayExecutor
-
-        return RayExecutor(args.ray_address, args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
-    return LocalExecutor(args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
-
-
 def tell(kept: Sequence[Piece], dropped: Sequence[tuple[str, Outcome]], root: Path) -> None:
     """The end of a run in a few lines."""
     counts = Counter((stage, outcome.status, outcome.reason.split(":")[0]) for stage, outcome in dropped)
@@ -253,7 +222,7 @@ def tell(kept: Sequence[Piece], dropped: Sequence[tuple[str, Outcome]], root: Pa
 def cli(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, _leave)  # open blocks end, workers are stopped
+    end_well_when_told()
     root = output_folder(args)
     try:
         use_temporary_folder(args.temp_dir)
@@ -272,10 +241,6 @@ def cli(argv: Sequence[str] | None = None) -> int:
     for outcome in failed[:20]:
         print(f"failed: {outcome.piece.key}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
@@ -31,7 +31,7 @@ from latentsync.errors import CheckpointError, ConfigError, LatentSyncError
 from latentsync.face.mask import fixed_mask
 from latentsync.memory import MemoryWatch, share_one_heap
 from latentsync.pipelines.job import LOOPS, TAILS, check_job
-from latentsync.pipelines.lipsync_pipeline import memory_errors
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, memory_errors
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.schema import UNetConfig
 from scripts.parser import Parser
@@ -40,6 +40,7 @@ DEMO_VIDEO = REPO_ROOT / "assets/demo1_video.mp4"
 DEMO_AUDIO = REPO_ROOT / "assets/demo1_audio.wav"
 
 MODELS = ("official", "demo")
+MAX_SEED = 2**64 - 1
 CACHED_STEPS = 10  # with fewer, deep features change too much from one to the next to be used again
 
 
@@ -51,12 +52,21 @@ def parser() -> argparse.ArgumentParser:
     add("--video_path", help="any video ffmpeg reads (default: the demo's)")
     add("--audio_path", help="any file with sound, also a video (default: the demo's)")
     add("--video_out_path", help="an .mp4, .mov or .mkv (default: video_out.mp4 here)")
+    add_model_flags(p)
+    add = p.add_argument_group("the run").add_argument
+    add("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
+    add("--json", action="store_true", help="print the report as one JSON object")
+    add("--quiet", action="store_true", help="no progress bar")
+    add("--debug", action="store_true", help="tracebacks and more messages")
+    return p
 
+
+def add_model_flags(p: argparse.ArgumentParser) -> None:
+    """How a video is made and by what, for any number of videos; `check_model_flags` checks them."""
     group = p.add_argument_group("quality and speed")
     add = group.add_argument
     add("--inference_steps", type=int, help="more is better and slower (official model: 20; demo: 5)")
     add("--guidance_scale", type=float, help="1-3: more is in better sync, less steady (the configuration's: 1.5)")
-    add("--seed", type=int, default=1247, help="-1 is random (%(default)s)")
     add(
         "--enable_deepcache",
         action=argparse.BooleanOptionalAction,
@@ -81,16 +91,12 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", help="the encoder's speed, such as veryfast or slow (default: the encoder's own)")
     add("--codec", default="libx264", help="any video encoder of ffmpeg (%(default)s)")
 
-    group = p.add_argument_group("weights and the run")
+    group = p.add_argument_group("weights")
     add = group.add_argument
     add("--model", choices=MODELS, help="whose weights (default: official where they are there, else demo)")
     add("--inference_ckpt_path", help="U-Net weights of your own, instead of --model")
     add("--unet_config_path", help="default: the one that fits the weights")
     add("--temp_dir", help="parent of temporary folders (default: the system's)")
-    add("--json", action="store_true", help="print the report as one JSON object")
-    add("--quiet", action="store_true", help="no progress bar")
-    add("--debug", action="store_true", help="tracebacks and more messages")
-    return p
 
 
 def parse_rate(text: str) -> Fraction | None:
@@ -118,19 +124,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.video_path = args.video_path or DEMO_VIDEO
     args.audio_path = args.audio_path or DEMO_AUDIO
     args.video_out_path = args.video_out_path or "video_out.mp4"
-    for name, low, high in (
-        ("inference_steps", 1, 1000),
-        ("guidance_scale", 0, 100),
-        ("seed", -1, 2**64 - 1),
-        ("windows_per_call", 1, 256),
-        ("crf", 0, 63),
-    ):
-        value = getattr(args, name)
-        if value is not None and not low <= value <= high:
-            p.error(f"--{name} {value}: expected {low} to {high}")
+    check_range(p, args, "seed", -1, MAX_SEED)
+    check_model_flags(p, args)
+    return args
+
+
+def check_model_flags(p: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where a flag has no sense."""
+    check_range(p, args, "inference_steps", 1, 1000)
+    check_range(p, args, "guidance_scale", 0, 100)
+    check_range(p, args, "windows_per_call", 1, 256)
+    check_range(p, args, "crf", 0, 63)
     if args.model and args.inference_ckpt_path:
         p.error("--model and --inference_ckpt_path both say which weights; leave one out")
-    return args
+
+
+def check_range(p: argparse.ArgumentParser, args: argparse.Namespace, name: str, low: int, high: int) -> None:
+    value = getattr(args, name)
+    if value is not None and not low <= value <= high:
+        p.error(f"--{name} {value}: expected {low} to {high}")
 
 
 def choose_checkpoint(path: str | None, model: str | None = None) -> Path:
@@ -150,58 +162,78 @@ def choose_checkpoint(path: str | None, model: str | None = None) -> Path:
     raise CheckpointError(f"{files[missing]}: no such file, expected the {missing} model; {remedy[missing]}")
 
 
+def choose_weights(args: argparse.Namespace) -> UNetConfig:
+    """Fill in which weights and which configuration the flags mean, and load the latter. Raises LatentSyncError."""
+    args.inference_ckpt_path = choose_checkpoint(args.inference_ckpt_path, args.model)
+    args.unet_config_path = args.unet_config_path or default_config(args.inference_ckpt_path)
+    return load_config(UNetConfig, args.unet_config_path)
+
+
+def call_settings(cfg: UNetConfig, args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of the pipeline, by configuration and flags: all but the noise. Raises ConfigError."""
+    steps = args.inference_steps or cfg.run.inference_steps
+    return {
+        "num_frames": cfg.data.num_frames,
+        "video_fps": parse_rate(args.fps),
+        "num_inference_steps": steps,
+        "guidance_scale": cfg.run.guidance_scale if args.guidance_scale is None else args.guidance_scale,
+        "mask_image_path": cfg.data.mask_image_path or None,
+        "cache_interval": 3 if args.enable_deepcache and steps >= CACHED_STEPS else 1,
+        "windows_per_call": args.windows_per_call,
+        **job_settings(args),
+    }
+
+
+def job_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of `call_settings` that `check_job` looks at."""
+    return {name: getattr(args, name) for name in ("face", "loop", "tail", "crf", "preset", "codec", "temp_dir")}
+
+
+def load_pipeline(cfg: UNetConfig, args: argparse.Namespace, device: str | None = None) -> LipsyncPipeline:
+    """The networks that the flags mean, on their device or another. Raises LatentSyncError."""
+    with memory_errors("while loading the weights", "--dtype bf16 or --device cpu"):
+        return build_pipeline(
+            cfg,
+            args.inference_ckpt_path,
+            config_path=args.unet_config_path or "the configuration",
+            device=device or args.device,
+            dtype=args.dtype,
+            detector=DETECTORS[args.face_detector],
+        )
+
+
+def run(pipeline: LipsyncPipeline, *paths: str | Path, **settings: Any) -> LipsyncReport:
+    """Make one video; `settings` are those of `call_settings` and the pipeline's others. Raises LatentSyncError."""
+    with memory_errors("in this run", "--device cpu or a video with fewer pixels"):
+        return pipeline(*paths, **settings)
+
+
 def main(config, args: argparse.Namespace) -> LipsyncReport:
     """Run one job. `config` is a loaded configuration, `args` a namespace with the public version's names.
 
     Newer names may be absent: they have the command line's defaults. Raises LatentSyncError.
     """
     args = argparse.Namespace(**(vars(parser().parse_args([])) | vars(args)))
-    config_path = args.unet_config_path or "the configuration"
-    cfg = as_config(UNetConfig, config, source=str(config_path))
-    rate = parse_rate(args.fps)
-    mask = cfg.data.mask_image_path or None
-    steps = args.inference_steps or cfg.run.inference_steps
+    cfg = as_config(UNetConfig, config, source=str(args.unet_config_path or "the configuration"))
     paths = args.video_path, args.audio_path, args.video_out_path
-    job = {name: getattr(args, name) for name in ("face", "loop", "tail", "crf", "preset", "codec", "temp_dir")}
     # Mistakes are told before gigabytes are loaded.
-    check_job(*paths, **job)
-    fixed_mask(cfg.data.resolution, mask)
+    settings = call_settings(cfg, args)
+    check_job(*paths, **job_settings(args))
+    fixed_mask(cfg.data.resolution, settings["mask_image_path"])
     if args.seed != -1:
         torch.manual_seed(args.seed)
     else:
         torch.seed()
     print(f"Initial seed: {torch.initial_seed()}", file=sys.stderr)
-    with memory_errors("while loading the weights", "--dtype bf16 or --device cpu"):
-        pipeline = build_pipeline(
-            cfg,
-            args.inference_ckpt_path,
-            config_path=config_path,
-            device=args.device,
-            dtype=args.dtype,
-            detector=DETECTORS[args.face_detector],
-        )
+    pipeline = load_pipeline(cfg, args)
     print(f"Running on {pipeline.device}, {pipeline.unet.dtype}", file=sys.stderr)
-    with (
-        memory_errors("in this run", "--device cpu or a video with fewer pixels"),
-        tqdm(unit=" frames", disable=args.quiet, dynamic_ncols=True) as bar,
-    ):
+    with tqdm(unit=" frames", disable=args.quiet, dynamic_ncols=True) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return pipeline(
-            *paths,
-            num_frames=cfg.data.num_frames,
-            video_fps=rate,
-            num_inference_steps=steps,
-            guidance_scale=cfg.run.guidance_scale if args.guidance_scale is None else args.guidance_scale,
-            mask_image_path=mask,
-            cache_interval=3 if args.enable_deepcache and steps >= CACHED_STEPS else 1,
-            windows_per_call=args.windows_per_call,
-            progress=progress,
-            **job,
-        )
+        return run(pipeline, *paths, progress=progress, **settings)
 
 
 def summary(report: LipsyncReport, out: str, seconds: float, peak_bytes: int) -> dict:
@@ -235,10 +267,9 @@ def cli(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if args.debug else logging.WARNING, format="%(message)s")
     started = time.perf_counter()
     try:
-        args.inference_ckpt_path = choose_checkpoint(args.inference_ckpt_path, args.model)
-        args.unet_config_path = args.unet_config_path or default_config(args.inference_ckpt_path)
+        cfg = choose_weights(args)
         with MemoryWatch() as memory:
-            report = main(load_config(UNetConfig, args.unet_config_path), args)
+            report = main(cfg, args)
     except LatentSyncError as error:
         if args.debug:
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from latentsync.errors import ConfigError
+from latentsync.errors import CheckpointError, ConfigError
 from latentsync.workers import Done, run_jobs
 
 from .media.make import children
@@ -118,3 +118,12 @@ def start_slowly(_: int) -> None:
 def test_the_start_of_a_process_does_not_count_against_its_job():
     (done,) = run_jobs(str, [1], n_workers=1, prepare=start_slowly, limit_s=2)
     assert (done.value, done.failure) == ("1", None)
+
+
+def fail_to_load(_: int) -> None:
+    raise CheckpointError("unet.pt: is empty")
+
+
+def test_workers_that_cannot_be_set_up_are_an_error_and_no_failure_of_jobs():
+    with pytest.raises(ConfigError, match=r"no worker can be set up: unet\.pt: is empty"):
+        list(run_jobs(str, range(4), n_workers=2, prepare=fail_to_load))

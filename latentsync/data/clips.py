@@ -70,7 +70,7 @@ def _listed(listing: Path) -> Iterable[str]:
     try:
         with listing.open("rb") as file:
             is_manifest = file.read(len(_SQLITE)) == _SQLITE
-        paths = _kept(listing) if is_manifest else _lines(listing)
+        paths = _kept(listing) if is_manifest else read_lines(listing)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{listing} cannot be read as a list of clips ({reason}); {LIST_REMEDY}") from error
@@ -81,7 +81,11 @@ def _listed(listing: Path) -> Iterable[str]:
     return paths
 
 
-def _lines(listing: Path) -> list[str]:
+def read_lines(listing: Path) -> list[str]:
+    """The lines of a text but for empty ones and comments, without spaces around them.
+
+    Raises OSError or UnicodeDecodeError.
+    """
     lines = (line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 

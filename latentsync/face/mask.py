@@ -19,11 +19,12 @@ def fixed_mask(resolution: int, path: str | Path | None = None) -> Tensor:
     `path` None, or a missing file that ends in latentsync/utils/mask.png, is the package's own mask.
     Raises ConfigError where another file is missing, cannot be read, or is coloured.
     """
-    grey = cv2.resize(_read(_resolve(path)), (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
+    grey = cv2.resize(_read(mask_file(path)), (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
     return torch.from_numpy((grey / 255).astype(np.float32))[None]
 
 
-def _resolve(path: str | Path | None) -> Path:
+def mask_file(path: str | Path | None) -> Path:
+    """Where the mask of `fixed_mask` lies."""
     if path is None:
         return MASK_FILE
     path = Path(path)

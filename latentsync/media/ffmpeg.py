@@ -65,6 +65,9 @@ _COPIED_AUDIO = {
     ".mov": _IN_MP4 | _PCM,
     ".mkv": _IN_MP4 | _PCM | {"opus", "vorbis", "flac"},
 }
+CONTAINERS = tuple(_COPIED_AUDIO)
+#: How the folders begin in which pictures wait for their sound, beside the target; a process that is killed leaves one.
+PICTURES = ".picture-"
 
 
 @cache
@@ -516,7 +519,7 @@ class VideoWriter:
                 self._output = stack.enter_context(atomic_path(self._path))
                 self._picture = self._output
                 if self._audio is not None:  # joined when the length of the picture is known
-                    folder = tempfile.TemporaryDirectory(prefix=".picture-", dir=self._path.parent)
+                    folder = tempfile.TemporaryDirectory(prefix=PICTURES, dir=self._path.parent)
                     self._picture = Path(stack.enter_context(folder), self._output.name)
             except OSError as error:
                 raise _unwritable(self._path, error) from error
@@ -656,7 +659,7 @@ def _check_encoder(codec: str, codec_args: list[str]) -> None:
 
 def _check_target(path: Path) -> None:
     if path.suffix.lower() not in _COPIED_AUDIO:
-        raise MediaError(f"{path} cannot be written: expected a name ending in {', '.join(_COPIED_AUDIO)}")
+        raise MediaError(f"{path} cannot be written: expected a name ending in {', '.join(CONTAINERS)}")
     try:
         if path.is_dir():
             raise MediaError(f"{path} is a folder; expected the name of a video to write")

@@ -1,0 +1,95 @@
+"""What all commands that run stages share: where the work is done, who may write, and how they end."""
+
+import argparse
+import os
+import signal
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from filelock import FileLock, Timeout
+
+from ..errors import ConfigError
+from .executors import Executor, LocalExecutor
+
+MANIFEST = "manifest.sqlite"
+
+
+def add_executor_flags(
+    p: argparse.ArgumentParser, *, n_workers: int | None = None, per_gpu: int = 1, limit_s: float | None = None
+) -> None:
+    """Where and how long stages work, with a command's own defaults; `choose_executor` heeds them.
+
+    None for `n_workers` is one for each processor, for `limit_s` no limit.
+    """
+    add = p.add_argument_group("where the work is done").add_argument
+    add("--executor", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster (%(default)s)")
+    add("--ray_address", help="of the cluster; auto: the one that runs here (default: a new one of this machine)")
+    add(
+        "--total_num_workers",
+        type=_count,
+        default=n_workers,
+        help=f"processes of stages on the CPU ({n_workers or 'default: one for each processor'})",
+    )
+    add("--per_gpu_num_workers", type=_count, default=per_gpu, help="processes on each GPU (%(default)s)")
+    add(
+        "--limit_s",
+        type=_seconds,
+        default=limit_s,
+        help=f"seconds that a stage may take for a clip ({limit_s or 'default: any time'})",
+    )
+    add("--retry_failed", action="store_true", help="try again what failed in an earlier run")
+
+
+def choose_executor(args: argparse.Namespace) -> Executor:
+    if args.executor == "ray":
+        from .cluster import RayExecutor
+
+        return RayExecutor(args.ray_address, args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
+    return LocalExecutor(args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
+
+
+@contextmanager
+def working_in(root: Path) -> Iterator[None]:
+    """Make the folder of a manifest, and be its only writer. Raises ConfigError where another run works."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".manifest.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError(f"{root}: another run works there; wait for it, or choose another output folder") from None
+    except OSError as error:
+        raise ConfigError(f"{root} cannot be written ({error.strerror}); choose another output folder") from error
+
+
+def end_well_when_told() -> None:
+    """Let SIGTERM end this program as an exit does: open blocks end, workers are stopped."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def absolute(path: Path) -> Path:
+    """As typed, links and all, but from the root."""
+    return Path(os.path.abspath(path))
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected 1 or more, got {text}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise ArgumentTypeError(f"expected seconds, got {text}")
+    return value
