@@ -27,12 +27,12 @@ from latentsync.face.place import keep_mouth_inside
 from latentsync.face.track import NO_FRAME, RADIUS_S, SIGMA_S, finish_tracks
 from latentsync.files import atomic_path
 from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.processing.command import MANIFEST
 from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import FAILED, KEPT
 from latentsync.synthetic.fidelity import constant_bias
 from latentsync.types import TrackedFace
-from preprocess.data_processing_pipeline import MANIFEST
 from scripts.make_raw_videos import RATE, TRUTH
 from scripts.parser import Parser
 

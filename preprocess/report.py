@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from latentsync.errors import ConfigError
 from latentsync.files import atomic_path
+from latentsync.metrics.sync_score import MAX_OFFSET
 from latentsync.processing.manifest import Manifest
 from latentsync.processing.stage import KEPT
 
@@ -114,12 +117,14 @@ def plots(found: list[StageCount], measured: dict[str, dict[str, list[float]]]) 
         axes[0].barh(names, lengths, left=left, color=colors[status], label=status)
         left = [a + b for a, b in zip(left, lengths, strict=True)]
     axes[0].set_title("Pieces by stage")
-    axes[0].legend()
+    axes[0].set_xlim(0, 1.4 * max(left, default=1))  # room for the legend
+    axes[0].legend(loc="center right")
     for axis, (name, title) in zip(axes[1:], DRAWN.items(), strict=True):
         groups = {status: numbers for status, numbers in measured[name].items() if numbers}
         if groups:
+            bins = np.arange(-MAX_OFFSET, MAX_OFFSET + 2) - 0.5 if name == "offset" else 30  # a bar for each frame
             axis.hist(
-                list(groups.values()), bins=30, stacked=True, color=[colors[s] for s in groups], label=list(groups)
+                list(groups.values()), bins=bins, stacked=True, color=[colors[s] for s in groups], label=list(groups)
             )
             axis.legend()
         axis.set_title(title)

@@ -52,7 +52,7 @@ class QualitySettings:
     score: str = "auto"  # hyper_iqa where its file is, else sharpness
     frames: int = 3
     hyper_iqa_threshold: float = 40.0
-    sharpness_threshold: float = 40.0
+    sharpness_threshold: float = 33.0
 
 
 @dataclass

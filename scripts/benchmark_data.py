@@ -25,10 +25,11 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.media.ffmpeg import decode_frames, ffmpeg_path, probe
 from latentsync.metrics.sharpness import sharpness_score
+from latentsync.processing.command import MANIFEST
 from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import KEPT
-from preprocess.data_processing_pipeline import MANIFEST, find_videos
+from preprocess.data_processing_pipeline import find_videos
 from preprocess.judges import Judge, choose_judge
 from preprocess.settings import AlignSettings, SyncSettings
 from preprocess.stages.align import Align
