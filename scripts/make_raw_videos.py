@@ -252,7 +252,7 @@ class Plan:
         self._remade("mute", i, self._draw("mute", i, seconds=(3.2, 4.0), mute=True), Fate(("sync: low confidence",)))
 
     def _no_sound(self, i: int) -> None:
-        self._remade("no_sound", i, self._some("plain", i), Fate(("verify: no sound",)), silent=True)
+        self._remade("no_sound", i, self._some("plain", i), Fate(("verify: no sound",)), no_sound=True)
 
     def _cut_off(self, i: int) -> None:
         """A download that was interrupted."""
@@ -337,14 +337,14 @@ def remake(
     gain: int = 1,
     begins_s: float = 0.0,
     picture: Sequence[str] = (),
-    silent: bool = False,
+    no_sound: bool = False,
 ) -> None:
     """The drawing in the target's container, with its own sound or another drawing's, or none."""
     suffix = target.suffix.lower()
     picture = ["-map", "0:v", *(picture or PICTURE.get(suffix, ["-c:v", "copy"])), "-t", str(seconds)]
     with TemporaryDirectory() as folder:
         mute, wav = muted(drawn, Path(folder, "mute.mp4")), Path(folder, "sound.wav")
-        if silent:
+        if no_sound:
             ffmpeg("-i", mute, *picture, target)
             return
         heard = gain * spoken(sound or drawn, round(seconds * clips.SAMPLE_RATE), early=early)
