@@ -175,7 +175,7 @@ def connect(address: str | None) -> Any:
         else:
             _check_port(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
             ray.init(address, log_to_driver=False, logging_level="WARNING")
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # the last for another version of Ray or Python
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # also for other versions and tokens
         what = "no cluster can be started here" if address is None else f"--ray_address {address}: no cluster answers"
         raise ConfigError(f"{what} ({error}); start one by ray start --head, or use --executor local") from error
     finally:
@@ -195,7 +195,7 @@ def _start_cluster(ray: Any) -> None:
         folder.cleanup()
 
     atexit.register(end)
-    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", token_hex(32))  # Ray would leave one in the home folder
     ray.init(
         "local",

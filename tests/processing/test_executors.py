@@ -2,7 +2,6 @@
 
 import time
 from contextlib import closing
-from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 import psutil
@@ -77,8 +76,7 @@ def cluster():
     with TemporaryDirectory(prefix="ray_", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)  # sockets lie there: that of tmp_path is too long
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", token_hex(32))
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         machines = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
         machines.add_node(**machine)
         yield machines
@@ -92,17 +90,12 @@ def actors():
 
 
 def test_ray_outcomes(tmp_path, cluster):
-    executor = RayExecutor(cluster.address, limit_s=60)
-    by_key = check(list(executor.map(Shout(), pieces(tmp_path / "in", *NAMES), tmp_path / "loud")), tmp_path)
+    executor = RayExecutor(cluster.address, limit_s=4)
+    outcomes = list(executor.map(Shout(), pieces(tmp_path / "in", "hang", *NAMES), tmp_path / "loud"))
+    by_key = check([outcome for outcome in outcomes if outcome.piece.key != "hang"], tmp_path)
     assert by_key["die always"].reason == "its process or its machine was lost, out of memory perhaps"
-
-
-def test_a_piece_that_hangs_on_the_cluster_fails_and_the_others_go_on(tmp_path, cluster):
-    executor = RayExecutor(cluster.address, n_workers=1, limit_s=2)
-    outcomes = executor.map(Shout(), pieces(tmp_path / "in", "hang", "a"), tmp_path / "loud")
-    by_key = {outcome.piece.key: outcome for outcome in outcomes}
-    assert (by_key["hang"].status, by_key["a"].status) == (FAILED, KEPT)
-    assert by_key["hang"].reason == "took longer than the 2 s that a job may take"
+    (hung,) = [outcome for outcome in outcomes if outcome.piece.key == "hang"]
+    assert (hung.status, hung.reason) == (FAILED, "took longer than the 4 s that a job may take")
     assert (tmp_path / "ended").exists()
 
 
