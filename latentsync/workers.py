@@ -64,7 +64,7 @@ def run_jobs(
     if prepare:
         prepare(0)
     for job in jobs:
-        value, failure = _attempt(task, job)
+        value, failure = attempt(task, job)
         yield Done(job, value, failure)
 
 
@@ -73,7 +73,7 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, LatentSyncError) else f"{type(error).__name__}: {error}"
 
 
-def _attempt(task: Callable[[Job], Any], job: Job) -> tuple[Any, str | None]:
+def attempt(task: Callable[[Job], Any], job: Job) -> tuple[Any, str | None]:
     """What the task returned, or why it failed."""
     try:
         return task(job), None
@@ -231,7 +231,7 @@ def _serve(
         except (EOFError, OSError):
             return
         try:
-            connection.send(_attempt(task, job))
+            connection.send(attempt(task, job))
         except OSError:
             return
 

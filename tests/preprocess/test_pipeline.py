@@ -11,7 +11,9 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from latentsync import REPO_ROOT
@@ -203,6 +205,40 @@ def test_kills_at_random_moments_lose_nothing(tmp_path):
     assert [path.name for path in files] == [f"{i}_shot_001_000.mp4" for i in range(6)]
     assert all(len(list(decode_frames(path, strict=True))) == 75 for path in files)
     assert len(outcomes(tmp_path)) == 5 * 6
+
+
+def test_a_cluster_makes_the_same_clips(tmp_path):
+    """By a cluster that the command itself starts; nothing of it remains."""
+    pytest.importorskip("ray", reason="ray is missing: pip install ray")
+    made = {}
+    for executor in ("local", "ray"):
+        root = tmp_path / executor
+        (root / "raw").mkdir(parents=True)
+        still(root / "raw/a.mp4", 75)
+        still(root / "raw/short.mp4", 25)
+        (root / "raw/broken.mp4").write_bytes(b"no video")
+        flags = ["--input_dir", str(root / "raw"), "--quiet", "--total_num_workers", "1", "--stages", "verify,segments"]
+        command = [sys.executable, str(REPO_ROOT / "scripts/launch.py"), "preprocess.data_processing_pipeline", *flags]
+        with TemporaryDirectory(prefix="ray_", dir="/tmp") as folder:
+            marked = {**os.environ, "RAY_TMPDIR": folder}
+            ended = subprocess.run([*command, "--executor", executor], capture_output=True, text=True, env=marked)
+            assert ended.returncode == 0, ended.stderr
+            assert not list(Path(folder).iterdir())
+            assert not psutil.wait_procs(marked_by(folder), timeout=10)[1]
+        clips = {path.name: path.read_bytes() for path in (root / "segmented").rglob("*.mp4")}
+        made[executor] = outcomes(root, "stage, key, status, replace(reason, '/ray/', '/local/')"), clips
+    assert made["ray"] == made["local"]
+    assert sorted(made["ray"][1]) == ["a_000.mp4"]
+
+
+def marked_by(value: str) -> list[psutil.Process]:
+    """Processes that have it in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if value in process.environ().values():
+                found.append(process)
+    return found
 
 
 def test_temporary_files_go_where_they_are_told_to(tmp_path, monkeypatch):

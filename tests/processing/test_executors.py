@@ -1,9 +1,14 @@
 """Stages in processes, and on a cluster."""
 
+import time
 from contextlib import closing
+from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
+from latentsync.errors import ConfigError
+from latentsync.processing.cluster import RayExecutor, connect
 from latentsync.processing.executors import LocalExecutor
 from latentsync.processing.stage import FAILED, KEPT, REJECTED, Work
 
@@ -62,35 +67,83 @@ def test_seconds_are_measured(tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Three machines, as far as Ray is concerned, with one processor each."""
+    """Two machines, as far as Ray is concerned, with one processor each; nothing of them remains."""
     ray = pytest.importorskip("ray", reason="ray is missing: pip install ray")
     from ray.cluster_utils import Cluster
 
-    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes = [machines.add_node(num_cpus=1) for _ in range(2)]
-    yield machines, nodes
-    ray.shutdown()
-    machines.shutdown()
+    machine = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    others = set(psutil.Process().children(recursive=True))
+    with TemporaryDirectory(prefix="ray_", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)  # sockets lie there: that of tmp_path is too long
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        machines = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+        machines.add_node(**machine)
+        yield machines
+        ray.shutdown()
+        machines.shutdown()
+    assert not psutil.wait_procs(set(psutil.Process().children(recursive=True)) - others, timeout=10)[1]
+
+
+def actors():
+    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("ray::_Worker")]
 
 
 def test_ray_outcomes(tmp_path, cluster):
-    from latentsync.processing.cluster import RayExecutor
+    executor = RayExecutor(cluster.address, limit_s=4)
+    outcomes = list(executor.map(Shout(), pieces(tmp_path / "in", "hang", *NAMES), tmp_path / "loud"))
+    by_key = check([outcome for outcome in outcomes if outcome.piece.key != "hang"], tmp_path)
+    assert by_key["die always"].reason == "its process or its machine was lost, out of memory perhaps"
+    (hung,) = [outcome for outcome in outcomes if outcome.piece.key == "hang"]
+    assert (hung.status, hung.reason) == (FAILED, "took longer than the 4 s that a job may take")
+    assert (tmp_path / "ended").exists()
 
-    machines, _ = cluster
-    executor = RayExecutor(machines.address, limit_s=60)
-    check(list(executor.map(Shout(), pieces(tmp_path / "in", *NAMES), tmp_path / "loud")), tmp_path)
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("no weights", "shout cannot be set up: no weights"), ("by death", "its machine was lost")]
+)
+def test_a_stage_that_cannot_be_set_up_is_one_error(tmp_path, cluster, how, why):
+    executor = RayExecutor(cluster.address, n_workers=1)
+    with pytest.raises(ConfigError, match=why):
+        list(executor.map(Shout(broken=how), pieces(tmp_path / "in", "a", "b"), tmp_path / "loud"))
+
+
+def test_closing_stops_the_actors_and_ends_their_blocks(tmp_path, cluster):
+    executor = RayExecutor(cluster.address)
+    outcomes = executor.map(Shout(), pieces(tmp_path / "in", "hang", "a"), tmp_path / "loud")
+    assert next(outcomes).piece.key == "a"
+    while not (tmp_path / "hangs").exists():
+        time.sleep(0.05)
+    outcomes.close()
+    assert (tmp_path / "ended").exists()
+    psutil.wait_procs(actors(), timeout=10)
+    assert not actors()
 
 
 def test_a_machine_that_is_lost_leaves_nothing_undone(tmp_path, cluster):
-    from latentsync.processing.cluster import RayExecutor
-
-    machines, nodes = cluster
-    names = [f"piece {i}" for i in range(12)]
-    executor = RayExecutor(machines.address, limit_s=120)
+    """The actor that takes the place of the lost one finds no room and must not be waited for."""
+    names = [f"piece {i}" for i in range(8)]
+    executor = RayExecutor(cluster.address, limit_s=60)
     done = []
-    with closing(executor.map(Shout(pause_s=0.3), pieces(tmp_path / "in", *names), tmp_path / "loud")) as outcomes:
+    with closing(executor.map(Shout(pause_s=0.5), pieces(tmp_path / "in", *names), tmp_path / "loud")) as outcomes:
         for outcome in outcomes:
             done.append(outcome)
             if len(done) == 3:
-                machines.remove_node(nodes.pop(), allow_graceful=False)
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     assert sorted(outcome.piece.key for outcome in done if outcome.status == KEPT) == sorted(names)
+
+
+def test_an_address_without_a_cluster_is_an_error_at_once(monkeypatch):
+    ray = pytest.importorskip("ray", reason="ray is missing: pip install ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=r"--ray_address 127\.0\.0\.1:1: no cluster answers"):
+        connect("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("per_gpu", [1, 3, 7])
+def test_actors_share_the_graphics_cards_as_processes_do(monkeypatch, per_gpu):
+    monkeypatch.setattr(Shout, "gpus", 0.25)
+    n_actors, share = RayExecutor(n_workers=5, per_gpu=per_gpu)._shares(Shout(), {"CPU": 8.0, "GPU": 2.0})
+    assert n_actors == 2 * per_gpu and share["num_cpus"] == 0
+    assert 1 - 0.001 <= per_gpu * round(share["num_gpus"], 4) <= 1
+    assert RayExecutor(n_workers=5)._shares(Shout(), {"CPU": 8.0}) == (5, {"num_cpus": 1})

@@ -18,6 +18,7 @@ class Shout:
 
     mark: str = "!"
     pause_s: float = 0.0
+    broken: str = ""  # how its setup fails
 
     name = "shout"
     folder = "loud"
@@ -28,6 +29,10 @@ class Shout:
 
     def setup(self, device: str) -> None:
         self._device = device
+        if self.broken == "by death":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.broken:
+            raise MediaError(self.broken)
 
     def __call__(self, piece: Piece, folder: Path) -> list[Piece]:
         time.sleep(self.pause_s)
@@ -39,7 +44,11 @@ class Shout:
         if "bug" in piece.key:
             raise ZeroDivisionError("a mistake")
         if "hang" in piece.key:
-            time.sleep(60)
+            try:
+                (folder.parent / "hangs").touch()
+                time.sleep(60)
+            finally:
+                (folder.parent / "hangs").rename(folder.parent / "ended")
         if "die once" in piece.key and not piece.path.with_suffix(".died").exists():
             piece.path.with_suffix(".died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
