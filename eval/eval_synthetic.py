@@ -33,13 +33,13 @@ from latentsync.face.detect import MediaPipeDetector
 from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import paste_weight
 from latentsync.metrics.seam import seam
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.schema import UNetConfig
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
 from latentsync.synthetic.studio import Studio
 from latentsync.synthetic.swap import SOUNDS, is_complete, sound_path, swap_spec, write_swap
+from latentsync.train.sync_judge import SyncJudge
 from latentsync.workers import run_jobs
 from scripts.parser import Parser
 

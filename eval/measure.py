@@ -10,10 +10,10 @@ from latentsync.face.detect import MediaPipeDetector
 from latentsync.metrics.curves import best_lag, beyond, correlation, speed
 from latentsync.metrics.mouth import closed_below, closures, mouth_change, region_psnr
 from latentsync.metrics.seam import seam
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.synthetic.record import OTHER
 from latentsync.synthetic.speech import SILENCE
 from latentsync.synthetic.swap import sound_path
+from latentsync.train.sync_judge import SyncJudge
 
 from .bars import Row
 from .watch import FPS, Seen, alignment, judged, watch

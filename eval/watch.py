@@ -16,9 +16,9 @@ from latentsync.face.detect import MESH_POINTS, FaceDetector
 from latentsync.face.track import FaceChoice
 from latentsync.media.ffmpeg import decode_frames
 from latentsync.metrics.mouth import lip_gap
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.faces import align_faces
+from latentsync.train.sync_judge import SyncJudge
 
 SIDE = 256  # pixels of the aligned squares
 FPS = 25

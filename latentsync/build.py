@@ -36,7 +36,6 @@ from latentsync.losses.terms import LowerHalfLPIPS
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
 from latentsync.metrics.hyper_iqa import HyperIQA
 from latentsync.metrics.s3fd import S3FD, detect
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.metrics.sync_video import SyncEvaluator, SyncOptions
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.syncnet_v2 import SyncNetV2
@@ -44,6 +43,7 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.schema import SyncNetConfig, UNetConfig
+from latentsync.train.sync_judge import SyncJudge
 from latentsync.whisper.audio2feature import ABUTTING, OVERLAPPING, Audio2Feature
 
 SCHEDULER_CONFIG = REPO_ROOT / "configs/scheduler_config.json"

@@ -35,12 +35,12 @@ from latentsync.data.latents import LatentEncoder
 from latentsync.errors import ConfigError
 from latentsync.face.mask import fixed_mask
 from latentsync.losses.terms import SyncLoss
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.models.syncnet import SyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.schema import SyncNetConfig, UNetConfig
 from latentsync.train.loop import train
 from latentsync.train.run import listed_clips, open_run, plan_of, precision_of, prepared_clips
+from latentsync.train.sync_judge import SyncJudge
 from latentsync.train.unet import Supervision, UNetTask, freeze
 from latentsync.train.video import ValidationVideo
 from latentsync.whisper.audio2feature import Audio2Feature

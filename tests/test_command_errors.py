@@ -350,6 +350,7 @@ def processes():
         pytest.skip("needs fork")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(inference.REPO_ROOT))
+        multiprocessing.forkserver._forkserver._stop()  # the one of other tests' workers, which has imported less
         multiprocessing.forkserver.set_forkserver_preload([command_module.__name__])
         multiprocessing.forkserver.ensure_running()
     return multiprocessing.get_context("forkserver")

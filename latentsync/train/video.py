@@ -16,10 +16,10 @@ from latentsync.config import model_config, resolve_path
 from latentsync.diffusion import latents as lat
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import decode_frames, probe
-from latentsync.metrics.sync_judge import SyncJudge
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, arrival
 from latentsync.schema import UNetConfig
+from latentsync.train.sync_judge import SyncJudge
 from latentsync.types import SyncedFace
 
 logger = logging.getLogger(__name__)

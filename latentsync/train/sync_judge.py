@@ -13,7 +13,7 @@ from ..data.mel import frames_covered, mel_spectrogram, mel_window
 from ..diffusion import latents as lat
 from ..losses.terms import SyncLoss, lower_half
 from ..media.ffmpeg import decode_audio
-from .sync_score import SyncScore, embed_windows, sync_score
+from ..metrics.sync_score import SyncScore, embed_windows, sync_score
 
 
 @dataclass(frozen=True)
