@@ -109,7 +109,7 @@ def test_an_interrupted_run_leaves_nothing_half_made(four, tmp_path):
     process = start(folder, "--count", "400", "--workers", "2")
     wait_until(lambda: list(folder.glob("0*.json")) and list(folder.glob(".*.part/*")))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 130 and errors.splitlines()[-1].startswith("interrupted: ")
     assert not list(folder.glob(".*"))
     whole = contents(four)
