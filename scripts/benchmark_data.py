@@ -32,6 +32,7 @@ from preprocess.data_processing_pipeline import find_videos
 from preprocess.judges import Judge, choose_judge
 from preprocess.settings import AlignSettings, SyncSettings
 from preprocess.stages.align import Align
+from scripts.make_raw_videos import ffmpeg
 
 RATE = 25
 MOST_LATE = 3  # frames by which a clip is compared earlier and later
@@ -101,22 +102,18 @@ def _processor_seconds(work: Callable[[], None]) -> float:
 # One call after the other
 
 
-def _ffmpeg(*args: str | Path) -> None:
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", "-y", *map(str, args)], check=True)
-
-
 def _in_sequence(path: Path, folder: Path, side: int, detector: MediaPipeDetector, judge: Judge) -> None:
     """spec/preprocess.md, sections 2.1 to 2.7: a file for each stage, and what judging needs."""
     from decord import AudioReader, VideoReader
-    from scenedetect import AdaptiveDetector, detect, split_video_ffmpeg
+    from scenedetect import AdaptiveDetector, detect
 
     folder.mkdir(parents=True)
     VideoReader(str(path)), AudioReader(str(path))  # as a check of the file
     resampled = folder / "resampled.mp4"
     picture = ["-c:v", "copy"] if probe(path).rate == RATE and path.suffix == ".mp4" else ["-r", str(RATE)]
-    _ffmpeg("-i", path, *picture, "-ar", "16000", "-q:a", "0", resampled)
+    ffmpeg("-i", path, *picture, "-ar", "16000", "-q:a", "0", resampled)
     scenes = detect(str(resampled), AdaptiveDetector(adaptive_threshold=2), start_in_scene=True)
-    split_video_ffmpeg(
+    split_videoffmpeg(
         str(resampled),
         scenes,
         output_dir=folder / "shot",
@@ -126,7 +123,7 @@ def _in_sequence(path: Path, folder: Path, side: int, detector: MediaPipeDetecto
     for shot in sorted((folder / "shot").glob("*.mp4")):
         parts = ["-f", "segment", "-segment_time", "5", "-reset_timestamps", "1"]
         pattern = folder / "segmented" / f"{shot.stem}_%03d.mp4"
-        _ffmpeg("-i", shot, "-map", "0", "-c:v", "copy", *parts, "-q:a", "0", pattern)
+        ffmpeg("-i", shot, "-map", "0", "-c:v", "copy", *parts, "-q:a", "0", pattern)
     for part in sorted((folder / "segmented").glob("*.mp4")):
         clip = _aligned(part, folder / "aligned", side, detector)
         if clip is not None:
@@ -152,8 +149,8 @@ def _aligned(path: Path, folder: Path, side: int, detector: MediaPipeDetector) -
         input=b"".join(square.tobytes() for square in squares),
         check=True,
     )
-    _ffmpeg("-i", path, "-vn", sound)
-    _ffmpeg("-i", picture, "-i", sound, "-c:v", "libx264", "-crf", "23", "-c:a", "aac", target)
+    ffmpeg("-i", path, "-vn", sound)
+    ffmpeg("-i", picture, "-i", sound, "-c:v", "libx264", "-crf", "23", "-c:a", "aac", target)
     np.save(target.with_suffix(".npy"), np.array(matrices))
     return target
 
@@ -163,15 +160,15 @@ def _judged(clip: Path, folder: Path, judge: Judge) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "frames").mkdir(parents=True)
     video, cropped = folder / "video.mp4", folder / "crop.mp4"
-    _ffmpeg("-i", clip, "-qscale:v", "2", "-async", "1", "-r", str(RATE), video)
+    ffmpeg("-i", clip, "-qscale:v", "2", "-async", "1", "-r", str(RATE), video)
     for of in (video, cropped):
         if of == cropped:
-            _ffmpeg("-i", video, "-vf", "scale=224:224", "-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", cropped)
-        _ffmpeg("-i", of, "-qscale:v", "2", "-f", "image2", folder / "frames" / "%06d.jpg")
-        _ffmpeg("-i", of, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000", folder / "sound.wav")
+            ffmpeg("-i", video, "-vf", "scale=224:224", "-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", cropped)
+        ffmpeg("-i", of, "-qscale:v", "2", "-f", "image2", folder / "frames" / "%06d.jpg")
+        ffmpeg("-i", of, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000", folder / "sound.wav")
     found = judge(clip)
     shift = ["-itsoffset", str((found.offset if found else 0) / RATE)]
-    _ffmpeg("-i", clip, *shift, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", folder / "synced.mp4")
+    ffmpeg("-i", clip, *shift, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", folder / "synced.mp4")
     with closing(decode_frames(clip, RATE)) as frames:
         pictures = list(frames)
     for picture in (pictures[0], pictures[len(pictures) // 2], pictures[-1]):
