@@ -105,7 +105,7 @@ def _processor_seconds(work: Callable[[], None]) -> float:
 def _in_sequence(path: Path, folder: Path, side: int, detector: MediaPipeDetector, judge: Judge) -> None:
     """spec/preprocess.md, sections 2.1 to 2.7: a file for each stage, and what judging needs."""
     from decord import AudioReader, VideoReader
-    from scenedetect import AdaptiveDetector, detect
+    from scenedetect import AdaptiveDetector, detect, split_video_ffmpeg
 
     folder.mkdir(parents=True)
     VideoReader(str(path)), AudioReader(str(path))  # as a check of the file
@@ -113,7 +113,7 @@ def _in_sequence(path: Path, folder: Path, side: int, detector: MediaPipeDetecto
     picture = ["-c:v", "copy"] if probe(path).rate == RATE and path.suffix == ".mp4" else ["-r", str(RATE)]
     ffmpeg("-i", path, *picture, "-ar", "16000", "-q:a", "0", resampled)
     scenes = detect(str(resampled), AdaptiveDetector(adaptive_threshold=2), start_in_scene=True)
-    split_videoffmpeg(
+    split_video_ffmpeg(
         str(resampled),
         scenes,
         output_dir=folder / "shot",
