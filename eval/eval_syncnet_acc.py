@@ -19,10 +19,10 @@ from latentsync.config import load_config, resolve_path
 from latentsync.data import syncnet_dataset
 from latentsync.errors import LatentSyncError
 from latentsync.files import atomic_path
-from latentsync.metrics.sync_score import MAX_OFFSET, sync_score
+from latentsync.metrics.sync_score import IN_SYNC, MAX_OFFSET, similarities, sync_score
 from latentsync.schema import SyncNetConfig
 from latentsync.train.run import named_clips, prepare_clips
-from latentsync.train.syncnet import THRESHOLD, SyncNetTask
+from latentsync.train.syncnet import SyncNetTask
 from scripts.parser import Parser
 
 matplotlib.use("agg")
@@ -37,17 +37,17 @@ def measure(task: SyncNetTask, model: torch.nn.Module) -> dict:
     right, wrong = [], {distance: [] for distance in DISTANCES}
     offsets = []
     for clip in tqdm(task.validation_clips, desc="clips"):
-        vision, audio = task.embed_clip(model, clip)
-        similarity = vision @ audio.T
-        right.append(similarity.diagonal())
+        vectors = task.embed_clip(model, clip)
+        found = similarities(*vectors)
+        right.append(found[MAX_OFFSET])
         for distance in DISTANCES:
-            wrong[distance] += [similarity.diagonal(distance), similarity.diagonal(-distance)]
-        offsets.append(sync_score(vision, audio).offset)
-    hits = share(torch.cat(right) > THRESHOLD)
+            wrong[distance] += [found[MAX_OFFSET + distance], found[MAX_OFFSET - distance]]
+        offsets.append(sync_score(*vectors).offset)
+    hits = share(torch.cat(right) > IN_SYNC)
     return {
         **{name: round(value, 4) for name, value in task.pair_accuracy(model).items()},
         "accuracy_by_distance": {
-            distance: round((hits + share(torch.cat(parts) <= THRESHOLD)) / 2, 4) for distance, parts in wrong.items()
+            distance: round((hits + share(torch.cat(parts) <= IN_SYNC)) / 2, 4) for distance, parts in wrong.items()
         },
         "offset_exact": round(share(torch.tensor(offsets) == 0), 4),
         "offset_within_1": round(share(torch.tensor(offsets).abs() <= 1), 4),

@@ -1,10 +1,10 @@
 """A StableSyncNet as a judge of aligned faces and their sound."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..data.mel import frames_covered, mel_spectrogram, mel_window
 from ..diffusion import latents as lat
 from ..losses.terms import SyncLoss, lower_half
 from ..media.ffmpeg import decode_audio
-from ..metrics.sync_score import SyncScore, embed_windows, sync_score
+from ..metrics.sync_score import MAX_OFFSET, SyncScore, embed_pictures, embed_sounds, sync_score
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,23 @@ class SyncJudge:
         pixels = lat.to_pixel_values(windows)
         return rearrange(lower_half(pixels) if self.lower_half else pixels, "n f c h w -> n (f c) h w")
 
-    @torch.inference_mode()
-    def score(self, faces: Tensor, sound: Path, *, every: int = 1) -> SyncScore | None:
-        """Of aligned faces (f, 3, h, w) uint8 at 25 frames/s, by every such window of them.
+    def score(self, faces: Iterable[Tensor | None], sound: Path, *, every: int = 1) -> SyncScore | None:
+        """Of aligned faces (3, h, w) uint8 at 25 frames/s, None where there is none, by every such window of them.
 
-        None for too few to tell an offset. Raises MediaError.
+        All of the faces are drawn, and pass by once. None for too few of them to tell an offset. Raises MediaError.
         """
+        length = self.num_frames
+        resized = (face if face is None else lat.resize_pictures(face[None], self.resolution)[0] for face in faces)
+        vision, starts = embed_pictures(self.network, resized, length, self.pictures, every=every)
         with TemporaryDirectory(prefix="latentsync-") as folder:
             mel = mel_spectrogram(decode_audio(sound, Path(folder)))
-        length = self.num_frames
-        last = min(len(faces) - length, frames_covered(mel.shape[1], length))
-        if last < length:
+        heard = frames_covered(mel.shape[1], length) + 1
+        vision, starts = vision[starts < heard], starts[starts < heard]
+        if len(starts) * every <= length:
             return None
-        mels = np.stack([mel_window(mel, start, length) for start in range(last + 1)])
-        frames = lat.resize_pictures(faces[: last + length], self.resolution)
-        found = embed_windows(self.network, frames, torch.from_numpy(mels), self.pictures, every=every)
-        return sync_score(*found, every=every)
+        n_sounds = min(heard, int(starts[-1]) + MAX_OFFSET + 1)
+        audio = embed_sounds(self.network, (mel_window(mel, start, length) for start in range(n_sounds)))
+        return sync_score(vision, audio, starts)
 
     @classmethod
     def of(cls, loss: SyncLoss, num_frames: int) -> "SyncJudge | None":

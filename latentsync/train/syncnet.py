@@ -18,14 +18,13 @@ from latentsync.data.mel import frames_covered, mel_window
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.diffusion import latents as lat
 from latentsync.losses.terms import cosine_bce, info_nce, lower_half, no_autocast, pair_bce
-from latentsync.metrics.sync_score import embed_windows, sync_score
+from latentsync.metrics.sync_score import IN_SYNC, embed_pictures, embed_sounds, sync_score
 from latentsync.schema import SyncNetConfig
 
 from .log import TrainLog
 
 LOSSES = ("bce_loss", "infonce_loss", "batch_infonce_loss")
 VALIDATION_SEED = 0  # whatever the run's: curves of different runs can be compared
-THRESHOLD = 0.5  # of the similarity that counts as in sync
 
 #: A network that answers the same for every pair has this loss, ln 2; large ones stay there long.
 PLATEAU = 0.6931
@@ -148,7 +147,7 @@ class SyncNetTask:
             images = self.pictures(batch["frames"].to(device).flatten(0, 1))
             vision, audio = model(images, batch["mel"].to(device).flatten(0, 1))
             loss += cosine_bce(vision, audio, label).sum().item()
-            predicted = (vision.float() * audio.float()).sum(dim=1) > THRESHOLD
+            predicted = (vision.float() * audio.float()).sum(dim=1) > IN_SYNC
             correct += (predicted == label.bool()).sum().item()
         return {"bce_loss": loss / len(numbers), "accuracy": correct / len(numbers)}
 
@@ -163,16 +162,17 @@ class SyncNetTask:
             "offset_within_1_accuracy": sum(o <= 1 for o in offsets) / len(offsets),
         }
 
-    def embed_clip(self, model: nn.Module, clip: TrainingClip) -> tuple[Tensor, Tensor]:
-        """Unit vectors (n, d) of pictures and sound of all windows of a clip."""
+    def embed_clip(self, model: nn.Module, clip: TrainingClip) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit vectors (n, d) of pictures and sound of all windows of a clip, and where these begin, (n,)."""
         data = self.cfg.data
         mel = np.load(clip.mel, mmap_mode="r")
         last = min(clip.n_frames - data.num_frames, frames_covered(mel.shape[1], data.num_frames))
         frames = read_frames(clip, range(last + data.num_frames), data.resolution)
         if data.lower_half and self.vae is None:
             frames = lower_half(frames)
-        mels = np.stack([mel_window(mel, start, data.num_frames) for start in range(last + 1)])
-        return embed_windows(model, frames, torch.from_numpy(mels), self.pictures)
+        vision, starts = embed_pictures(model, frames, data.num_frames, self.pictures)
+        sounds = (mel_window(mel, start, data.num_frames) for start in range(last + 1))
+        return vision, embed_sounds(model, sounds), starts
 
 
 class Plateau:
