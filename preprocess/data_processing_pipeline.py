@@ -19,6 +19,7 @@ from latentsync import REPO_ROOT
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import remove_leftovers
+from latentsync.judges import official_is_chosen
 from latentsync.processing.chain import run_stage
 from latentsync.processing.command import (
     MANIFEST,
@@ -33,7 +34,6 @@ from latentsync.processing.piece import Piece
 from latentsync.processing.stage import FAILED, Outcome, Stage
 from scripts.parser import Parser
 
-from .judges import choose_judge
 from .media import WORKPLACE
 from .report import write_report
 from .settings import DataConfig
@@ -44,7 +44,7 @@ from .stages.quality import Quality
 from .stages.resample import Resample
 from .stages.segments import Segments
 from .stages.shots import Shots
-from .stages.sync import Sync
+from .stages.sync import Sync, choose_judge
 from .stages.verify import Verify
 
 STAGES = ("verify", "resample", "shots", "segments", "align", "sync", "quality")
@@ -112,7 +112,8 @@ def build_stages(args: argparse.Namespace, cfg: DataConfig) -> list[Stage]:
         "align": lambda: Align(cfg.align, args.resolution),
         "correctly_aligned": lambda: CorrectlyAligned(cfg.filters, args.resolution, cfg.align.detector),
         "sync": lambda: Sync(
-            choose_judge(cfg.sync, args.sync_conf_threshold),
+            choose_judge(cfg.sync),
+            args.sync_conf_threshold if official_is_chosen(cfg.sync.judge) else cfg.sync.project_threshold,
             cfg.sync.max_offset,
             f"av_synced_{args.sync_conf_threshold:g}",
         ),

@@ -22,6 +22,7 @@ from latentsync import REPO_ROOT
 from latentsync.errors import ConfigError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detect import MediaPipeDetector
+from latentsync.judges import Judge
 from latentsync.media.ffmpeg import decode_frames, ffmpeg_path, probe
 from latentsync.metrics.sharpness import sharpness_score
 from latentsync.processing.command import MANIFEST
@@ -29,9 +30,9 @@ from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import KEPT
 from preprocess.data_processing_pipeline import find_videos
-from preprocess.judges import Judge, choose_judge
 from preprocess.settings import AlignSettings, SyncSettings
 from preprocess.stages.align import Align
+from preprocess.stages.sync import choose_judge
 from scripts.make_raw_videos import ffmpeg
 
 RATE = 25
@@ -54,7 +55,7 @@ def benchmark_data(args: argparse.Namespace) -> dict:
         run_s = _processor_seconds(partial(_run, source, ours, side))
         wall_s = time.perf_counter() - started
         clips = _clips(ours)
-        judge = choose_judge(SyncSettings(judge="project"), 3)
+        judge = choose_judge(SyncSettings(judge="project"))
         judge.load("cpu")
         detector = MediaPipeDetector()
         theirs_s = 0.0

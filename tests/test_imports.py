@@ -17,6 +17,7 @@ LAYERS = [
     {"data", "losses", "metrics", "pipelines", "synthetic"},
     {"train"},
     {"build"},
+    {"judges"},
 ]
 ALLOWED = {
     ("config", "schema"),

@@ -4,13 +4,15 @@ The public measure, but for its lossy steps between (JPEG pictures, MPEG-4 crops
 the file's decoder to the network. A positive offset means that the sound is early.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from latentsync.errors import MeasureError, NoFaceError
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe
@@ -18,7 +20,7 @@ from latentsync.models.syncnet_v2 import SyncNetV2
 from latentsync.types import VideoInfo
 
 from .crops import track_crops
-from .syncnet_v2 import LEAST_FRAMES, SAMPLES_PER_FRAME, score_clip
+from .syncnet_v2 import LEAST_FRAMES, SAMPLES_PER_FRAME, SyncDistance, score_clip
 from .tracks import Detector, FaceTrack, TrackOptions, find_faces, link_tracks
 
 FPS = 25
@@ -47,9 +49,7 @@ class TrackSync:
     first: int  # frame number, at 25 per second
     n_frames: int  # of it that have sound
     box: tuple[float, float, float, float]  # mean x0 y0 x1 y1 in pixels
-    offset: int  # frames by which the sound is early
-    confidence: float
-    distance: float
+    sync: SyncDistance
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class VideoSync:
 
     offset: int  # frames by which the sound is early
     confidence: float
+    by_offset: Tensor  # (31,) mean distance if the sound were early by -15...15 frames
     tracks: tuple[TrackSync, ...]  # in the order in which they begin
 
 
@@ -84,21 +85,24 @@ class SyncEvaluator:
         self.options = options or SyncOptions()
         self.detector_batch, self.batch = detector_batch, batch
 
-    def __call__(self, path: str | Path) -> VideoSync:
-        """Of a video with sound; it is decoded once for its faces, then each track's part once more.
+    def __call__(
+        self, path: str | Path, sound: str | Path | None = None, *, wanted: Callable[[FaceTrack], bool] = lambda _: True
+    ) -> VideoSync:
+        """Of a video; it is decoded once for its faces, then each track's part once more.
+
+        Args:
+            sound: a file with the sound; None: the video's own.
+            wanted: whether a track counts. Where none does, all do.
 
         Raises MediaError for a file that cannot be read or has no sound, NoFaceError where there is no face track, and
         MeasureError for less than six frames with their sound.
         """
         info = probe(path)
         with TemporaryDirectory(prefix="latentsync-") as folder:
-            return overall(self._track_scores(info, Path(folder)), self.options)
-
-    def _track_scores(self, info: VideoInfo, folder: Path) -> list[TrackSync]:
-        """`folder` has room for the sound."""
-        samples = decode_audio(info.path, folder)
-        tracks = self._tracks(info, heard=len(samples) // SAMPLES_PER_FRAME)
-        return [self._score(info, track, samples) for track in tracks]
+            samples = decode_audio(sound or info.path, Path(folder))
+            tracks = self._tracks(info, heard=len(samples) // SAMPLES_PER_FRAME)
+            chosen = [track for track in tracks if wanted(track)] or tracks
+            return overall([self._score(info, track, samples) for track in chosen], self.options)
 
     def _tracks(self, info: VideoInfo, heard: int) -> list[FaceTrack]:
         """Those that can be scored, as sound ends after `heard` frames."""
@@ -129,7 +133,7 @@ class SyncEvaluator:
             crops = track_crops(frames, track, self.options.tracks)
             score = score_clip(self.network, crops, sound, batch=self.batch, name=info.path)
         box = tuple(track.boxes[:n_frames].mean(axis=0).tolist())
-        return TrackSync(track.first, n_frames, box, score.offset, score.confidence, score.distance)
+        return TrackSync(track.first, n_frames, box, score)
 
 
 def _check_length(info: VideoInfo, n: int, what: str) -> None:
@@ -143,7 +147,10 @@ def overall(tracks: Sequence[TrackSync], options: SyncOptions) -> VideoSync:
     """The answer of a video from its tracks, at least one."""
     if options.best_track:
         enough = min(options.sure_frames, max(track.n_frames for track in tracks))
-        best = max((track for track in tracks if track.n_frames >= enough), key=lambda track: track.confidence)
-        return VideoSync(best.offset, best.confidence, tuple(tracks))
-    offset = int(sum(track.offset for track in tracks) / len(tracks))
-    return VideoSync(offset, sum(track.confidence for track in tracks) / len(tracks), tuple(tracks))
+        sure = (track.sync for track in tracks if track.n_frames >= enough)
+        best = max(sure, key=lambda sync: sync.confidence)
+        return VideoSync(best.offset, best.confidence, best.by_offset, tuple(tracks))
+    syncs = [track.sync for track in tracks]
+    offset = int(sum(sync.offset for sync in syncs) / len(syncs))
+    confidence = sum(sync.confidence for sync in syncs) / len(syncs)
+    return VideoSync(offset, confidence, torch.stack([sync.by_offset for sync in syncs]).mean(dim=0), tuple(tracks))

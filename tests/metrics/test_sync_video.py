@@ -14,7 +14,7 @@ from latentsync.errors import MeasureError, MediaError, NoFaceError
 from latentsync.media.ffmpeg import VideoWriter, decode_audio, decode_frames
 from latentsync.metrics.crops import track_crops
 from latentsync.metrics.sync_video import SyncEvaluator, SyncOptions, TrackSync, overall
-from latentsync.metrics.syncnet_v2 import score_clip
+from latentsync.metrics.syncnet_v2 import SyncDistance, score_clip
 from latentsync.metrics.tracks import FaceTrack, TrackOptions
 from latentsync.models.syncnet_v2 import SyncNetV2
 
@@ -82,7 +82,7 @@ def test_the_offset_of_a_person_is_how_early_the_sound_is(tmp_path):
     path = video(tmp_path / "a film.mkv", 50, {LEFT: spoken[:50]}, spoken[3:53])
     found = SyncEvaluator(Lights(), squares)(path)
     (track,) = found.tracks
-    assert found.offset == track.offset == 3 and found.confidence == track.confidence > 1
+    assert found.offset == track.sync.offset == 3 and found.confidence == track.sync.confidence > 1
     assert (track.first, track.n_frames, track.box) == (0, 50, (LEFT, 10, LEFT + SIDE, 10 + SIDE))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a film.mkv", "a film.wav"]
 
@@ -91,7 +91,7 @@ def test_a_track_that_begins_later_is_heard_from_there(tmp_path):
     spoken = rhythm(60)
     path = video(tmp_path / "a.mkv", 60, {RIGHT: spoken}, spoken, first=23)
     (track,) = SyncEvaluator(Lights(), squares)(path).tracks
-    assert (track.first, track.n_frames, track.offset) == (23, 37, 0) and track.distance < 0.2
+    assert (track.first, track.n_frames, track.sync.offset) == (23, 37, 0) and track.sync.distance < 0.2
     assert track.box[0] == RIGHT
 
 
@@ -101,13 +101,24 @@ def test_who_agrees_with_the_sound_answers_or_all_do(tmp_path):
     best = SyncEvaluator(Lights(), squares)(path)
     public = SyncEvaluator(Lights(), squares, SyncOptions.reference())(path)
     listener, speaker = best.tracks
-    assert listener.box[0] == LEFT and (best.offset, best.confidence) == (2, speaker.confidence)
-    offsets, confidences = zip(*((track.offset, track.confidence) for track in public.tracks), strict=True)
+    assert listener.box[0] == LEFT and (best.offset, best.confidence) == (2, speaker.sync.confidence)
+    assert best.by_offset is speaker.sync.by_offset
+    offsets, confidences = zip(*((track.sync.offset, track.sync.confidence) for track in public.tracks), strict=True)
     assert public.offset == int(np.mean(offsets)) and public.confidence == pytest.approx(np.mean(confidences))
 
 
+def test_the_wanted_person_answers_even_where_another_agrees_better(tmp_path):
+    spoken = rhythm(70)
+    path = video(tmp_path / "a.mkv", 60, {LEFT: rhythm(60, seed=1), RIGHT: spoken[:60]}, None)
+    sound = video(tmp_path / "b.mkv", 60, {}, spoken[2:62])
+    found = SyncEvaluator(Lights(), squares)(path, sound, wanted=lambda track: track.boxes[0, 0] == LEFT)
+    assert [track.box[0] for track in found.tracks] == [LEFT]
+    nobody = SyncEvaluator(Lights(), squares)(path, sound, wanted=lambda track: False)
+    assert len(nobody.tracks) == 2 and nobody.offset == 2
+
+
 def of(offset: int, confidence: float, n_frames: int = 60) -> TrackSync:
-    return TrackSync(0, n_frames, (0, 0, 1, 1), offset, confidence, 0.0)
+    return TrackSync(0, n_frames, (0, 0, 1, 1), SyncDistance(torch.zeros(31), offset, 0.0, confidence))
 
 
 @pytest.mark.parametrize(("offsets", "expected"), [((-1, 0), 0), ((1, 2), 1), ((-2, -1), -1), ((3,), 3)])
@@ -144,8 +155,9 @@ def test_the_network_is_shown_the_crops_with_their_sound(network, short, tmp_pat
     for track in found.tracks:
         crops = track_crops(frames, FaceTrack(0, np.array([track.box] * 13)), TrackOptions())
         expected = score_clip(network, crops, samples)
-        assert track.n_frames == 13 and track.offset == expected.offset
-        assert (track.confidence, track.distance) == pytest.approx((expected.confidence, expected.distance), rel=1e-4)
+        assert track.n_frames == 13 and track.sync.offset == expected.offset
+        measured, true = ((sync.confidence, sync.distance) for sync in (track.sync, expected))
+        assert measured == pytest.approx(true, rel=1e-4)
 
 
 def test_public_limits_leave_a_short_clip_without_a_face(network, short):
@@ -180,7 +192,7 @@ def test_sound_that_ends_before_the_picture(tmp_path):
     spoken = rhythm(40)
     path = video(tmp_path / "a.mkv", 40, {LEFT: spoken}, spoken[:30])
     (track,) = SyncEvaluator(Lights(), squares)(path).tracks
-    assert (track.n_frames, track.offset) == (30, 0)
+    assert (track.n_frames, track.sync.offset) == (30, 0)
     late = video(tmp_path / "b.mkv", 40, {LEFT: spoken}, spoken[:20], first=15)
     with pytest.raises(MeasureError, match=r"b.mkv: .* got faces from frame 15 on and sound for 20; use a clip"):
         SyncEvaluator(Lights(), squares)(late)

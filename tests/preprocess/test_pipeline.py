@@ -19,6 +19,7 @@ import pytest
 from latentsync import REPO_ROOT
 from latentsync.data.clips import find_clips
 from latentsync.data.inspection import inspect
+from latentsync.judges import ProjectSyncNet
 from latentsync.media.ffmpeg import decode_frames, probe
 from preprocess.data_processing_pipeline import cli
 
@@ -94,10 +95,7 @@ def test_the_offset_is_found_and_corrected(processed):
 
 
 def run_judge(path: Path) -> int:
-    from preprocess.judges import choose_judge
-    from preprocess.settings import SyncSettings
-
-    judge = choose_judge(SyncSettings(judge="project"), 3)
+    judge = ProjectSyncNet(aligned=True)
     judge.load("cpu")
     return judge(path).offset
 

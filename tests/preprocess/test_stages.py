@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentsync.judges import Sync as Found
 from latentsync.media.ffmpeg import decode_audio, decode_frames, probe, probe_audio
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Rejected
 from latentsync.types import AlignedFace
-from preprocess.judges import Sync as Found
 from preprocess.media import SAMPLES_PER_FRAME, sound_of
 from preprocess.settings import SegmentSettings, ShotSettings, VerifySettings
 from preprocess.stages.align import Runs
@@ -173,10 +173,10 @@ def test_readers_that_overlook_start_times_hear_no_lag_either(tmp_path, source):
 class Told:
     """A judge that says what it is told."""
 
-    name, threshold = "told", 0.5
+    name = "told"
 
     def __init__(self, offset: int, confidence: float = 1.0) -> None:
-        self.found = Found(offset, confidence)
+        self.found = Found(offset, confidence, confidence, 0.0, [])
 
     def identity(self):
         return {"judge": self.name}
@@ -191,16 +191,16 @@ class Told:
 @pytest.mark.parametrize("offset", [-6, -1, 1, 6])
 def test_offsets_are_corrected_in_the_samples_with_sound_from_beyond_the_clip(tmp_path, source, offset):
     (clip,) = Cut("segments", "segmented", 12, "ultrafast")(Piece("x", source, first=50, n_frames=70), tmp_path / "out")
-    (moved,) = Sync(Told(offset), 6, "av_synced_3")(clip, tmp_path / "av_synced_3")
+    (moved,) = Sync(Told(offset), 0.5, 6, "av_synced_3")(clip, tmp_path / "av_synced_3")
     assert [number(frame) for frame in decode_frames(moved.path)] == list(range(50, 120))
     assert levels(decode_audio(moved.path, tmp_path)) == list(range(50 - offset, 120 - offset))
-    (again,) = Sync(Told(-offset), 6, "again")(moved, tmp_path / "again")
+    (again,) = Sync(Told(-offset), 0.5, 6, "again")(moved, tmp_path / "again")
     assert levels(decode_audio(again.path, tmp_path)) == list(range(50, 120))
 
 
 def test_a_clip_in_sync_is_the_same_file(tmp_path, source):
     (clip,) = Cut("segments", "segmented", 12, "ultrafast")(Piece("x", source, first=5, n_frames=20), tmp_path / "out")
-    (kept,) = Sync(Told(0), 6, "av_synced_3")(clip, tmp_path / "av_synced_3")
+    (kept,) = Sync(Told(0), 0.5, 6, "av_synced_3")(clip, tmp_path / "av_synced_3")
     assert kept.path != clip.path and kept.path.samefile(clip.path)
 
 
@@ -209,7 +209,7 @@ def test_a_clip_in_sync_is_the_same_file(tmp_path, source):
 )
 def test_clips_out_of_sync_are_rejected_with_what_was_measured(tmp_path, source, offset, confidence, why):
     with pytest.raises(Rejected, match=why) as rejected:
-        Sync(Told(offset, confidence), 6, "av_synced_3")(piece(source), tmp_path / "av_synced_3")
+        Sync(Told(offset, confidence), 0.5, 6, "av_synced_3")(piece(source), tmp_path / "av_synced_3")
     assert rejected.value.metrics == {"offset": offset, "confidence": confidence, "judge": "told"}
     assert not (tmp_path / "av_synced_3").exists()
 
