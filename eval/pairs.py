@@ -14,7 +14,7 @@ from latentsync.media.ffmpeg import CONTAINERS
 from latentsync.processing.command import absolute
 from latentsync.processing.piece import Piece
 
-COLUMNS = ("video", "audio", "out")
+COLUMNS = ("video", "audio", "out", "truth")
 _MAX_BYTES = 200  # of a name that is made up; file systems allow 255, temporary files need some of them
 
 
@@ -26,6 +26,7 @@ class Pair(Piece):
     """
 
     audio: Path = field(kw_only=True)
+    truth: Path | None = field(default=None, kw_only=True)  # what the result should be, for `eval.report`
 
     def fingerprint(self) -> str:
         """Differs where either file does. A file that is missing differs from any other, so it never raises."""
@@ -38,6 +39,7 @@ class Named(NamedTuple):
     video: Path
     audio: Path
     out: str | None = None  # None: a name is made of the other two
+    truth: Path | None = None
 
 
 def draw_pairs(videos: Sequence[Path], audios: Sequence[Path], seed: int) -> list[Named]:
@@ -64,50 +66,66 @@ def read_list(path: Path) -> list[Path]:
 
 
 def read_pairs(path: Path) -> list[Named]:
-    """The pairs of a table with the columns video, audio and, if wanted, out, with or without a line that says so.
+    """The pairs of a table with the columns video, audio and, if wanted, out and truth, with or without a line of them.
 
     Videos and sounds are relative to the table, results to the output folder. Raises ConfigError with file and line.
     """
-    columns: Sequence[str] = COLUMNS
     pairs: list[Named] = []
     lines: dict[str, int] = {}  # of the results that are named
+    for line, values in read_table(path, needs=("video", "audio")):
+        pair = _pair(values, path.parent, f"{path}, line {line}")
+        if pair.out and (earlier := lines.setdefault(pair.out.casefold(), line)) != line:
+            raise ConfigError(f"{path}, line {line}: {pair.out} is the result of line {earlier} too; choose another name")
+        pairs.append(pair)
+    return pairs
+
+
+def read_table(path: Path, needs: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a table with their numbers, values by COLUMNS; a line that names the columns may come first.
+
+    Raises ConfigError with file and line where one of those that it `needs` is missing.
+    """
+    columns: Sequence[str] = COLUMNS
+    found: list[tuple[int, dict[str, str]]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True, skipinitialspace=True)
             for number, row in enumerate(filter(None, rows)):
-                if number == 0 and {"video", "audio"} <= set(row) <= set(COLUMNS):
+                if number == 0 and set(needs) <= set(row) <= set(COLUMNS):
                     columns = row
                     continue
-                where = f"{path}, line {rows.line_num}"
-                pair = _pair(columns, row, path.parent, where)
-                if pair.out and (line := lines.setdefault(pair.out.casefold(), rows.line_num)) != rows.line_num:
-                    raise ConfigError(f"{where}: {pair.out} is the result of line {line} too; choose another name")
-                pairs.append(pair)
+                values = {name: value for name, value in zip(columns, row, strict=False) if value}
+                if len(row) > len(columns) or not set(needs) <= set(values):
+                    raise ConfigError(
+                        f"{path}, line {rows.line_num}: expected {','.join(columns)}, got {','.join(row)}"
+                    )
+                found.append((rows.line_num, values))
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     except csv.Error as error:
         raise ConfigError(f"{path}, line {rows.line_num}: {error}; correct the quotes") from error
-    if not pairs:
-        raise ConfigError(f"{path} has no pair; expected lines such as video.mp4,sound.wav")
-    return pairs
+    if not found:
+        raise ConfigError(f"{path} has no pair; expected lines with {','.join(columns)}")
+    return found
 
 
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     """A table that `read_pairs` reads: the inputs' absolute paths, and the results relative to its folder."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        rows.writerows((pair.path, pair.audio, pair.key) for pair in pairs)
+        columns = COLUMNS if any(pair.truth for pair in pairs) else COLUMNS[:-1]
+        rows.writerow(columns)
+        rows.writerows((pair.path, pair.audio, pair.key, pair.truth)[: len(columns)] for pair in pairs)
 
 
 def name_pairs(named: Sequence[Named]) -> list[Pair]:
     """Give each pair its own result, by default VIDEO__AUDIO.mp4; one whose name is taken gets a number."""
     taken = {pair.out.casefold() for pair in named if pair.out}
     pairs = []
-    for video, audio, out in named:
+    for video, audio, out, truth in named:
         if out is None:
             out = _free(f"{video.stem}__{audio.stem}", taken)
-        pairs.append(Pair(out, video, audio=audio))
+        pairs.append(Pair(out, video, audio=audio, truth=truth))
     return pairs
 
 
@@ -119,11 +137,8 @@ def check_results(pairs: Iterable[Pair], folder: Path) -> None:
             raise ConfigError(f"{folder / pair.key} is an input too and would be lost; choose another --out_dir")
 
 
-def _pair(columns: Sequence[str], row: Sequence[str], folder: Path, where: str) -> Named:
-    values = dict(zip(columns, row, strict=False))
-    if not values.get("video") or not values.get("audio") or len(row) > len(columns):
-        raise ConfigError(f"{where}: expected {','.join(columns)}, got {','.join(row)}")
-    out = values.get("out") or None
+def _pair(values: dict[str, str], folder: Path, where: str) -> Named:
+    out = values.get("out")
     if out is not None:
         name = PurePosixPath(out)
         if name.is_absolute() or ".." in name.parts:
@@ -131,7 +146,10 @@ def _pair(columns: Sequence[str], row: Sequence[str], folder: Path, where: str) 
         if name.suffix.lower() not in CONTAINERS:
             raise ConfigError(f"{where}: {out} is no result; expected a name ending in {', '.join(CONTAINERS)}")
         out = str(name)
-    return Named(absolute(folder / values["video"]), absolute(folder / values["audio"]), out)
+    video, audio, truth = (
+        absolute(folder / values[name]) if name in values else None for name in ("video", "audio", "truth")
+    )
+    return Named(video, audio, out, truth)
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -19,7 +19,7 @@ import psutil
 from torch import Tensor
 
 from latentsync import REPO_ROOT
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, MeasureError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.judges import Judge
@@ -167,8 +167,11 @@ def _judged(clip: Path, folder: Path, judge: Judge) -> None:
             ffmpeg("-i", video, "-vf", "scale=224:224", "-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", cropped)
         ffmpeg("-i", of, "-qscale:v", "2", "-f", "image2", folder / "frames" / "%06d.jpg")
         ffmpeg("-i", of, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000", folder / "sound.wav")
-    found = judge(clip)
-    shift = ["-itsoffset", str((found.offset if found else 0) / RATE)]
+    try:
+        offset = judge(clip).offset
+    except MeasureError:  # too short
+        offset = 0
+    shift = ["-itsoffset", str(offset / RATE)]
     ffmpeg("-i", clip, *shift, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", folder / "synced.mp4")
     with closing(decode_frames(clip, RATE)) as frames:
         pictures = list(frames)

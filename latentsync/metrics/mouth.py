@@ -29,6 +29,14 @@ def lip_gap(landmarks: np.ndarray) -> np.ndarray:
     return ((landmarks[:, lower] - landmarks[:, upper]).mean(axis=1) * down).sum(axis=1)
 
 
+def lip_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance of the corresponding points (n, 2) of two pairs of lips, in their units.
+
+    The "landmark distance" of Chen et al., "Lip movements generation at a glance" (2018).
+    """
+    return float(np.linalg.norm(a - b, axis=1).mean())
+
+
 # Closed lips
 
 CLOSED, OPEN = 0.004, 0.02  # heights of the face: the truth's lips touch below, and are surely apart above

@@ -61,9 +61,9 @@ def test_a_header_says_the_order(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("v.mp4", "expected video,audio,out, got v.mp4"),
-        ("v.mp4,", "expected video,audio,out, got v.mp4,"),
-        ("v.mp4,a.wav,o.mp4,more", "expected video,audio,out, got v.mp4,a.wav,o.mp4,more"),
+        ("v.mp4", "expected video,audio,out,truth, got v.mp4"),
+        ("v.mp4,", "expected video,audio,out,truth, got v.mp4,"),
+        ("v.mp4,a.wav,o.mp4,t.mp4,more", "expected video,audio,out,truth, got v.mp4,a.wav,o.mp4,t.mp4,more"),
         ("v.mp4,a.wav,../o.mp4", "../o.mp4 lies outside of the output folder"),
         ("v.mp4,a.wav,/o.mp4", "/o.mp4 lies outside of the output folder"),
         ("v.mp4,a.wav,o.txt", "o.txt is no result; expected a name ending in .mp4"),
@@ -134,3 +134,11 @@ def test_a_pair_changes_with_either_file(tmp_path, name):
     there = pair.fingerprint()
     os.utime(tmp_path / name, ns=(1, 1))
     assert len({missing, there, pair.fingerprint()}) == 3
+
+
+def test_a_truth_goes_on_to_the_table_of_results(tmp_path):
+    (tmp_path / "pairs.csv").write_text("video,audio,truth\nv.mp4,a.wav,t.mp4\nw.mp4,b.wav,\n")
+    pairs = name_pairs(read_pairs(tmp_path / "pairs.csv"))
+    assert [pair.truth for pair in pairs] == [tmp_path / "t.mp4", None]
+    write_pairs(tmp_path / "again.csv", pairs)
+    assert [named.truth for named in read_pairs(tmp_path / "again.csv")] == [tmp_path / "t.mp4", None]
