@@ -8,14 +8,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from latentsync.build import (
-    build_sync_evaluator,
-    build_sync_judge,
-    judge_config,
-    official_sync_available,
-    official_sync_files,
-    syncnet_file,
-)
+from latentsync.build import build_sync_judge, judge_config, syncnet_file
+from latentsync.build_metrics import build_sync_evaluator, official_sync_available, official_sync_files
 from latentsync.errors import MeasureError, NoFaceError
 from latentsync.files import digest
 from latentsync.media.ffmpeg import decode_frames
