@@ -106,13 +106,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def find_videos(named: Path) -> list[Piece]:
     """The videos that a flag names, each once; keys are their paths. Raises ConfigError, MeasureError for too few."""
-    if named.is_dir():
-        paths = mp4_files(named)
-    else:
-        paths = read_list(named) if named.suffix.lower() == ".txt" else [named]
+    paths = mp4_files(named) if named.is_dir() else read_list(named) if named.suffix.lower() == ".txt" else [named]
     paths = list(dict.fromkeys(absolute(path) for path in paths))
     if lost := [path for path in paths if not path.is_file()]:
-        raise ConfigError(f"{lost[0]} does not exist; expected a video, so correct {named}")
+        raise ConfigError(f"{lost[0]} does not exist; expected a video, so correct its name")
     check_number(named, len(paths))
     return [Piece(path.relative_to(path.anchor).as_posix(), path) for path in paths]
 
