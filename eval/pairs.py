@@ -12,7 +12,7 @@ from latentsync.errors import ConfigError
 from latentsync.files import atomic_path
 from latentsync.media.ffmpeg import CONTAINERS
 from latentsync.processing.command import absolute
-from latentsync.processing.piece import Piece
+from latentsync.processing.piece import Piece, state
 
 COLUMNS = ("video", "audio", "out", "truth")
 _MAX_BYTES = 200  # of a name that is made up; file systems allow 255, temporary files need some of them
@@ -30,7 +30,7 @@ class Pair(Piece):
 
     def fingerprint(self) -> str:
         """Differs where either file does. A file that is missing differs from any other, so it never raises."""
-        return f"{_state(self.path)}, {_state(self.audio)}"
+        return f"{state(self.path)}, {state(self.audio)}"
 
 
 class Named(NamedTuple):
@@ -75,7 +75,8 @@ def read_pairs(path: Path) -> list[Named]:
     for line, values in read_table(path, needs=("video", "audio")):
         pair = _pair(values, path.parent, f"{path}, line {line}")
         if pair.out and (earlier := lines.setdefault(pair.out.casefold(), line)) != line:
-            raise ConfigError(f"{path}, line {line}: {pair.out} is the result of line {earlier} too; choose another name")
+            where = f"{path}, line {line}"
+            raise ConfigError(f"{where}: {pair.out} is the result of line {earlier} too; choose another name")
         pairs.append(pair)
     return pairs
 
@@ -161,13 +162,6 @@ def _free(stem: str, taken: set[str]) -> str:
         name = f"{stem}_{number}.mp4"
     taken.add(name.casefold())
     return name
-
-
-def _state(path: Path) -> str:
-    try:
-        return Piece("", path).fingerprint()
-    except OSError:
-        return "missing"
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigError:

@@ -1,4 +1,7 @@
-"""From a configuration to networks with weights: the only place that knows where checkpoints lie."""
+"""From a configuration to networks with weights: the place that knows where checkpoints lie.
+
+Networks that only measure are built by build_metrics.
+"""
 
 import json
 import logging
@@ -6,15 +9,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import torch
 import torchvision
 from diffusers import AutoencoderKL, DDIMScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from latentsync import REPO_ROOT
 from latentsync.checkpoint import (
@@ -34,11 +36,7 @@ from latentsync.face.detect import FaceDetector, MediaPipeDetector
 from latentsync.face.insightface import InsightFaceDetector
 from latentsync.losses.terms import LowerHalfLPIPS
 from latentsync.losses.videomae import TemporalLoss, VideoMAE
-from latentsync.metrics.hyper_iqa import HyperIQA
-from latentsync.metrics.s3fd import S3FD, detect
-from latentsync.metrics.sync_video import SyncEvaluator, SyncOptions
 from latentsync.models.syncnet import StableSyncNet
-from latentsync.models.syncnet_v2 import SyncNetV2
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.options import InferenceOptions
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -53,9 +51,6 @@ OFFICIAL_UNET = REPO_ROOT / "checkpoints/latentsync_unet.pt"
 DEMO_UNET = REPO_ROOT / "checkpoints/demo/latentsync_unet.pt"  # its configuration lies beside it
 AUXILIARY = REPO_ROOT / "checkpoints/auxiliary"
 VGG_FILE = "vgg16-397923af.pth"
-SYNCNET_V2_FILE = "syncnet_v2.model"
-S3FD_FILE = "sfd_face.pth"
-HYPER_IQA_FILE = "koniq_pretrained.pkl"
 VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"
 HUB = "https://huggingface.co/ByteDance/LatentSync-1.5"
 DETECTORS = {"mediapipe": MediaPipeDetector, "insightface": InsightFaceDetector}
@@ -65,8 +60,6 @@ if sys.platform != "win32":
     import resource
 
 logger = logging.getLogger(__name__)
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def cache_folder() -> Path:
@@ -243,22 +236,31 @@ def build_sync_judge(
     return SyncJudge(network, cfg.data.num_frames, cfg.data.resolution, cfg.data.lower_half)
 
 
-def vgg_file(path: str | Path = "") -> Path:
+def vgg_path(path: str | Path = "") -> Path:
     """VGG16: `path`, or where torch keeps its downloads, else where the installer puts it."""
     cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
-    path = resolve_path(path) if path else cached if cached.is_file() else AUXILIARY / VGG_FILE
-    return training_file(path, VGG_URL, "run.perceptual_loss_weight=0")
+    return resolve_path(path) if path else cached if cached.is_file() else AUXILIARY / VGG_FILE
 
 
-def build_lpips(path: str | Path = "", device: torch.device | str = "cpu") -> LowerHalfLPIPS:
-    """The perceptual loss; `path` is `ckpt.vgg_path`, empty for the usual places."""
-    checkpoint = load_state(vgg_file(path))
+def vgg_file(path: str | Path = "") -> Path:
+    """The file of the perceptual loss at `vgg_path`."""
+    return training_file(vgg_path(path), VGG_URL, "run.perceptual_loss_weight=0")
+
+
+def load_vgg(path: Path) -> dict[str, Tensor]:
+    """The state of torchvision's VGG16 without its classifier."""
+    checkpoint = load_state(path)
     with torch.device("meta"):
         vgg = torchvision.models.vgg16()
     vgg.classifier = nn.Identity()  # most of the file, and of no use here
     features = {key: value for key, value in checkpoint.state.items() if key.startswith("features.")}
     load_module(vgg, replace(checkpoint, state=features))
-    return LowerHalfLPIPS(vgg.state_dict()).to(device)
+    return vgg.state_dict()
+
+
+def build_lpips(path: str | Path = "", device: torch.device | str = "cpu") -> LowerHalfLPIPS:
+    """The perceptual loss; `path` is `ckpt.vgg_path`, empty for the usual places."""
+    return LowerHalfLPIPS(load_vgg(vgg_file(path))).to(device)
 
 
 def videomae_file(path: str | Path) -> Path:
@@ -280,56 +282,6 @@ def build_temporal_loss(
         ) from error
     load_module(network, checkpoint, dtype=dtype, device=device)
     return TemporalLoss(network)
-
-
-def build_syncnet_v2(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> SyncNetV2:
-    """The network of sync confidence, by default from checkpoints/auxiliary; frozen, in evaluation mode, float32."""
-    return _with_official_weights(SyncNetV2(), SYNCNET_V2_FILE, path, device)
-
-
-def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> S3FD:
-    """The face detector of sync confidence, as `build_syncnet_v2` gives the network."""
-    return _with_official_weights(S3FD(), S3FD_FILE, path, device)
-
-
-def official_sync_files() -> tuple[Path, Path]:
-    """Where the weights of `build_sync_evaluator` are looked for."""
-    return AUXILIARY / SYNCNET_V2_FILE, AUXILIARY / S3FD_FILE
-
-
-def official_sync_available() -> bool:
-    """Whether both files of `build_sync_evaluator` are there."""
-    return all(path.is_file() for path in official_sync_files())
-
-
-def build_sync_evaluator(device: torch.device | str = "cpu", options: SyncOptions | None = None) -> SyncEvaluator:
-    """Sync confidence of videos by the official files, both of them in checkpoints/auxiliary.
-
-    Raises CheckpointError where one is missing.
-    """
-    return SyncEvaluator(build_syncnet_v2(device=device), partial(detect, build_s3fd(device=device)), options)
-
-
-def hyper_iqa_path() -> Path:
-    """Where the weights of `build_hyper_iqa` are looked for."""
-    return AUXILIARY / HYPER_IQA_FILE
-
-
-def build_hyper_iqa(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> HyperIQA:
-    """The network of picture quality, as `build_syncnet_v2` gives that of sync."""
-    return _with_official_weights(HyperIQA(), HYPER_IQA_FILE, path, device)
-
-
-def _with_official_weights(network: Network, name: str, path: str | Path | None, device: torch.device | str) -> Network:
-    """A network of one size only, with the weights of `path` or of a file of this name in checkpoints/auxiliary.
-
-    Old files lack the counters of batch norms, which only training looks at.
-    """
-    source = f"{HUB} (auxiliary/{name})"
-    checkpoint = load_state(fetched_file(Path(path) if path else AUXILIARY / name, source))
-    counters = [key for key in network.state_dict() if key.endswith(".num_batches_tracked")]
-    load_module(network, checkpoint, allowed_missing=counters, remedy=f"use that of {source}")
-    return network.to(device).eval().requires_grad_(False)
 
 
 def check_audio_width(cfg: UNetConfig, audio_encoder: Audio2Feature) -> None:

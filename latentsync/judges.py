@@ -10,14 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .build import (
-    build_sync_evaluator,
-    build_sync_judge,
-    judge_config,
-    official_sync_available,
-    official_sync_files,
-    syncnet_file,
-)
+from .build import build_sync_judge, judge_config, syncnet_file
+from .build_metrics import build_sync_evaluator, official_sync_available, official_sync_files
 from .errors import MeasureError
 from .face.align import FaceAligner
 from .face.detect import MediaPipeDetector

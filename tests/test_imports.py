@@ -17,6 +17,7 @@ LAYERS = [
     {"data", "losses", "metrics", "pipelines", "synthetic"},
     {"train"},
     {"build"},
+    {"build_metrics"},
     {"judges"},
 ]
 ALLOWED = {

@@ -49,12 +49,12 @@ def find_clips(folder: str | Path = "", fileslist: str | Path = "") -> list[Clip
 def mp4_files(folder: Path) -> list[Path]:
     """The *.mp4 files of a folder and its subfolders, sorted, absolute. Raises ConfigError where there are none."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; name one that holds the clips, such as by data.train_data_dir")
+        raise ConfigError(f"{folder} is not a folder; name one that holds the clips")
     folder = Path(os.path.abspath(folder))
     # A name with a dot in front, of a file or a folder, belongs to something that is still being written.
     found = sorted(path for path in folder.rglob("*.mp4") if not _is_hidden(path.relative_to(folder)))
     if not found:
-        raise ConfigError(f"{folder} holds no .mp4 file; name the folder of the clips, such as by data.train_data_dir")
+        raise ConfigError(f"{folder} holds no .mp4 file; name the folder of the clips")
     return found
 
 

@@ -13,6 +13,7 @@ from ..errors import CheckpointError, ConfigError
 from .detect import FaceBox, FaceDetector, box_area
 
 MODELS = REPO_ROOT / "checkpoints/auxiliary/models/buffalo_l"
+BUFFALO_L = "https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip"
 DETECTION_MODEL, LANDMARK_MODEL = "det_10g.onnx", "2d106det.onnx"
 
 MIN_SCORE = 0.5
@@ -50,12 +51,12 @@ class InsightFaceDetector(FaceDetector):
         if again:
             return []
         blob, scale = detection_input(self._ordered(frame))
-        faces = decode_boxes(_run(self._detection, blob))
+        faces = decode_boxes(run_session(self._detection, blob))
         return sorted((FaceBox(face.box / scale, face.score) for face in faces), key=lambda face: -box_area(face.box))
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         blob, matrix = landmark_input(self._ordered(frame), box)
-        (output,) = _run(self._landmarks, blob)
+        (output,) = run_session(self._landmarks, blob)
         return decode_landmarks(output, matrix)
 
     def accepts(self, found: FaceBox) -> bool:
@@ -84,22 +85,28 @@ class InsightFaceDetector(FaceDetector):
         return frame[..., ::-1] if self.swapped_channels else frame
 
 
-def load_session(path: Path):
-    """An onnxruntime session on the GPU where there is one."""
+def load_session(path: Path, *, gpu: int | None = 0, otherwise: str = " or choose the MediaPipe detector"):
+    """An onnxruntime session on the GPU of this number, or on the CPU where there is none or for None.
+
+    Raises CheckpointError for a missing or damaged model, ConfigError for the missing package; `otherwise` ends the
+    remedies.
+    """
     if not path.is_file():
-        raise CheckpointError(
-            f"no InsightFace model at {path}; unpack InsightFace's buffalo_l there or choose the MediaPipe detector"
-        )
+        raise CheckpointError(f"no InsightFace model at {path}; unpack InsightFace's {BUFFALO_L} there{otherwise}")
     try:
         import onnxruntime
     except ImportError as error:
         raise ConfigError(
-            "the InsightFace detector needs onnxruntime, which is not installed; run pip install onnxruntime "
-            "(onnxruntime-gpu for CUDA) or choose the MediaPipe detector"
+            "InsightFace's networks need onnxruntime, which is not installed; run pip install onnxruntime "
+            f"(onnxruntime-gpu for CUDA){otherwise}"
         ) from error
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    available = onnxruntime.get_available_providers()
-    return onnxruntime.InferenceSession(str(path), providers=[name for name in wanted if name in available])
+    providers = ["CPUExecutionProvider"]
+    if gpu is not None and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu}))
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=providers)
+    except Exception as error:  # the package's errors have no other base
+        raise CheckpointError(f"{path}: expected a complete ONNX file; unpack {BUFFALO_L} again{otherwise}") from error
 
 
 def detection_input(picture: np.ndarray, side: int = DETECTION_INPUT) -> tuple[np.ndarray, float]:
@@ -167,5 +174,6 @@ def decode_landmarks(output: np.ndarray, matrix: np.ndarray, side: int = LANDMAR
     return ((points - matrix[:, 2]) / (matrix[0, 0], matrix[1, 1])).astype(np.float32)
 
 
-def _run(session, blob: np.ndarray) -> list[np.ndarray]:
+def run_session(session, blob: np.ndarray) -> list[np.ndarray]:
+    """What a session makes of its one input."""
     return session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(blob)})

@@ -107,8 +107,8 @@ class FrozenLoss(nn.Module):
         return super().train(False)
 
 
-class LowerHalfLPIPS(FrozenLoss):
-    """Perceptual distance of the lower halves of pictures (Zhang et al. 2018), with VGG16 in float32.
+class LPIPS(FrozenLoss):
+    """Perceptual distance of pictures (Zhang et al. 2018), with VGG16 in float32.
 
     `vgg` is torchvision's state dict of it (`features.N.weight` and `.bias`; other entries are ignored).
     Raises KeyError or RuntimeError for weights that are not.
@@ -124,13 +124,21 @@ class LowerHalfLPIPS(FrozenLoss):
         self.freeze()
 
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:
+        """pred, true (n, 3, h, w) in [-1, 1] -> that of each picture, (n,) float32."""
+        with no_autocast(pred.device):
+            return self.distance(pred.float(), true.float()).flatten()
+
+
+class LowerHalfLPIPS(LPIPS):
+    """The same as a loss, of the pictures' lower halves."""
+
+    def forward(self, pred: Tensor, true: Tensor) -> Tensor:
         """pred, true (n, 3, h, w) in [-1, 1] -> the mean over pictures, a float32 scalar."""
         return self.of_whole(lower_half(pred), lower_half(true))
 
     def of_whole(self, pred: Tensor, true: Tensor) -> Tensor:
         """The same for all of the pictures."""
-        with no_autocast(pred.device):
-            return self.distance(pred.float(), true.float()).mean()
+        return super().forward(pred, true).mean()
 
 
 class SyncLoss(FrozenLoss):

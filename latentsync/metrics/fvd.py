@@ -1,8 +1,19 @@
 """Fréchet distance of two sets of features, such as those of I3D for videos: FVD (Unterthiner et al. 2018)."""
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from latentsync.errors import MeasureError
+
+
+@torch.inference_mode()
+def clip_features(network: Callable[..., Tensor], clips: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """What I3D, which is on `device`, makes of clips (n, f, 224, 224, 3) uint8 RGB: (n, 400) float32."""
+    videos = torch.from_numpy(clips).to(device).permute(0, 4, 1, 2, 3).float() / 255
+    return network(videos, rescale=False, resize=False, return_features=True).float().cpu().numpy()
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:

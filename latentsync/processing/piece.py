@@ -63,3 +63,11 @@ class Piece(Clip):
         """Differs where the file or the stretch of it differs. Raises OSError."""
         status = self.path.stat()
         return f"{status.st_size} {status.st_mtime_ns} {self.first} {self.n_frames}"
+
+
+def state(path: Path) -> str:
+    """Differs where a file differs; a missing one differs from any other."""
+    try:
+        return Piece("", path).fingerprint()
+    except OSError:
+        return "missing"

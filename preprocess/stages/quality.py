@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from latentsync.build import build_hyper_iqa, hyper_iqa_path
+from latentsync.build_metrics import build_hyper_iqa, hyper_iqa_path
 from latentsync.files import digest
 from latentsync.media.ffmpeg import decode_frames
 from latentsync.metrics.hyper_iqa import quality

@@ -214,4 +214,21 @@ def test_the_gpu_is_used_where_there_is_one(tmp_path, monkeypatch):
         InferenceSession=lambda path, providers: providers,
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    assert insightface.load_session(tmp_path / "a.onnx") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    path = tmp_path / "a.onnx"
+    assert insightface.load_session(path) == [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
+    assert insightface.load_session(path, gpu=1)[0] == ("CUDAExecutionProvider", {"device_id": 1})
+    assert insightface.load_session(path, gpu=None) == ["CPUExecutionProvider"]
+
+
+def test_a_damaged_model_is_named(tmp_path, monkeypatch):
+    class InvalidProtobuf(Exception):
+        """As the package has it."""
+
+    def refuse(path, providers):
+        raise InvalidProtobuf
+
+    fake = SimpleNamespace(get_available_providers=list, InferenceSession=refuse)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    (tmp_path / "a.onnx").write_bytes(b"model")
+    with pytest.raises(CheckpointError, match=r"a\.onnx: expected a complete ONNX file; unpack .*buffalo_l\.zip again"):
+        insightface.load_session(tmp_path / "a.onnx")

@@ -120,15 +120,20 @@ def test_lower_half():
     assert lower_half(torch.arange(6).reshape(1, 6, 1)).flatten().tolist() == [3, 4, 5]
 
 
-@pytest.fixture(scope="module")
-def perceptual() -> LowerHalfLPIPS:
+def random_vgg() -> dict[str, torch.Tensor]:
+    """The state of VGG16 without its classifier, by which features neither vanish nor explode."""
     with torch.device("meta"):
         vgg = torchvision.models.vgg16().features
     vgg.to_empty(device="cpu")
     torch.manual_seed(0)
     for parameter in vgg.parameters():
         torch.nn.init.normal_(parameter, std=(2 / max(parameter[0].numel(), 2)) ** 0.5)
-    return LowerHalfLPIPS({f"features.{key}": value for key, value in vgg.state_dict().items()})
+    return {f"features.{key}": value for key, value in vgg.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def perceptual() -> LowerHalfLPIPS:
+    return LowerHalfLPIPS(random_vgg())
 
 
 def test_lpips_sees_the_lower_half_only(perceptual):
