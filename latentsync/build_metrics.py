@@ -15,7 +15,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from latentsync.build import AUXILIARY, HUB, VGG_URL, fetched_file, load_vgg, vgg_path
 from latentsync.checkpoint import load_module, load_state
 from latentsync.errors import CheckpointError
-from latentsync.face.insightface import MODELS, load_session
+from latentsync.face.insightface import MODELS, check_model, load_session
 from latentsync.losses.terms import LPIPS
 from latentsync.metrics.hyper_iqa import HyperIQA
 from latentsync.metrics.identity import FaceEmbedder
@@ -72,14 +72,24 @@ def build_hyper_iqa(path: str | Path | None = None, *, device: torch.device | st
     return _with_official_weights(HyperIQA(), HYPER_IQA_FILE, path, device)
 
 
+def lpips_file(path: str | Path = "") -> Path:
+    """The file of `build_lpips_distance`. Raises CheckpointError where it is missing."""
+    return fetched_file(vgg_path(path), VGG_URL)
+
+
 def build_lpips_distance(path: str | Path = "", *, device: torch.device | str = "cpu") -> LPIPS:
     """The perceptual distance of pictures; `path` is VGG16, empty for the usual places. Frozen, float32."""
-    return LPIPS(load_vgg(fetched_file(vgg_path(path), VGG_URL))).to(device)
+    return LPIPS(load_vgg(lpips_file(path))).to(device)
+
+
+def inception_file(path: str | Path | None = None) -> Path:
+    """The file of `build_inception`. Raises CheckpointError where it is missing."""
+    return fetched_file(Path(path) if path else AUXILIARY / INCEPTION_FILE, URL_INCEPTION_V3)
 
 
 def build_inception(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> Inception:
     """The network of the Fréchet inception distance, by default from checkpoints/auxiliary; frozen, float32."""
-    checkpoint = load_state(fetched_file(Path(path) if path else AUXILIARY / INCEPTION_FILE, URL_INCEPTION_V3))
+    checkpoint = load_state(inception_file(path))
     try:
         return Inception(checkpoint.state).to(device)
     except RuntimeError as error:
@@ -109,6 +119,11 @@ def build_i3d(path: str | Path | None = None, *, device: torch.device | str = "c
     return network
 
 
+def face_embedder_file(path: str | Path | None = None) -> Path:
+    """The file of `build_face_embedder`. Raises CheckpointError where it is missing."""
+    return check_model(Path(path) if path else MODELS / EMBEDDER_FILE, otherwise="")
+
+
 def build_face_embedder(path: str | Path | None = None, *, device: torch.device | str = "cpu") -> FaceEmbedder:
     """Who somebody is, by InsightFace's ArcFace beside its other networks; for non-commercial research only.
 
@@ -116,7 +131,7 @@ def build_face_embedder(path: str | Path | None = None, *, device: torch.device 
     """
     place = torch.device(device)
     gpu = place.index or 0 if place.type == "cuda" else None
-    return FaceEmbedder(load_session(Path(path) if path else MODELS / EMBEDDER_FILE, gpu=gpu, otherwise=""))
+    return FaceEmbedder(load_session(face_embedder_file(path), gpu=gpu, otherwise=""))
 
 
 def _with_official_weights(network: Network, name: str, path: str | Path | None, device: torch.device | str) -> Network:

@@ -85,14 +85,20 @@ class InsightFaceDetector(FaceDetector):
         return frame[..., ::-1] if self.swapped_channels else frame
 
 
+def check_model(path: Path, *, otherwise: str) -> Path:
+    """The path. Raises CheckpointError where there is no file; `otherwise` ends the remedy."""
+    if not path.is_file():
+        raise CheckpointError(f"no InsightFace model at {path}; unpack InsightFace's {BUFFALO_L} there{otherwise}")
+    return path
+
+
 def load_session(path: Path, *, gpu: int | None = 0, otherwise: str = " or choose the MediaPipe detector"):
     """An onnxruntime session on the GPU of this number, or on the CPU where there is none or for None.
 
     Raises CheckpointError for a missing or damaged model, ConfigError for the missing package; `otherwise` ends the
     remedies.
     """
-    if not path.is_file():
-        raise CheckpointError(f"no InsightFace model at {path}; unpack InsightFace's {BUFFALO_L} there{otherwise}")
+    check_model(path, otherwise=otherwise)
     try:
         import onnxruntime
     except ImportError as error:

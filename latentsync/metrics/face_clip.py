@@ -34,14 +34,21 @@ class FaceClipOptions:
         return cls(take_last=False, borrow_boxes=False)
 
 
-def face_clip(path: str | Path, detector: MediaPipeDetector, options: FaceClipOptions | None = None) -> np.ndarray:
-    """The surest face of each frame, cut out by the detector's own box, (f, 224, 224, 3) uint8 RGB.
+def face_clip(
+    path: str | Path,
+    detector: MediaPipeDetector,
+    options: FaceClipOptions | None = None,
+    near: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """The surest face of each frame, or the one nearest to a point (pixels), cut out by the detector's own box.
+
+    (f, 224, 224, 3) uint8 RGB.
 
     Raises MediaError for a file that cannot be read, MeasureError for one that is too short, NoFaceError.
     """
     options = options or FaceClipOptions()
     frames = _frames(path, options)
-    boxes = [_surest_box(frame, detector) for frame in frames]
+    boxes = [_face_box(frame, detector, near) for frame in frames]
     seen = [i for i, box in enumerate(boxes) if box is not None]
     missing = next((i for i, box in enumerate(boxes) if box is None), None)
     if not seen or (missing is not None and not options.borrow_boxes):
@@ -68,12 +75,16 @@ def _frames(path: str | Path, options: FaceClipOptions) -> deque[np.ndarray]:
     return frames
 
 
-def _surest_box(frame: np.ndarray, detector: MediaPipeDetector) -> Box | None:
+def _face_box(frame: np.ndarray, detector: MediaPipeDetector, near: tuple[float, float] | None) -> Box | None:
     """Of MediaPipe's short-range detector, in whole pixels within the frame."""
     found: list[FaceBox] = detector.boxes(frame, again=True)  # its second look is the short-range one
     if not found:
         return None
-    x0, y0, x1, y1 = (int(edge) for edge in max(found, key=lambda face: face.score).box + 0.5)  # counted from edges
+    if near is None:
+        chosen = max(found, key=lambda face: face.score)
+    else:
+        chosen = min(found, key=lambda face: np.hypot(*((face.box[:2] + face.box[2:]) / 2 - near)))
+    x0, y0, x1, y1 = (int(edge) for edge in chosen.box + 0.5)  # counted from edges
     height, width = frame.shape[:2]
     box = Box(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
     return None if box.empty else box
