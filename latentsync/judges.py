@@ -73,8 +73,7 @@ class ProjectSyncNet:
     checkpoint: str = PROJECT_CHECKPOINT  # empty: the configuration's
     every: int = 3
     aligned: bool = False
-
-    name = "project SyncNet"
+    name: str = "project SyncNet"
 
     def __post_init__(self) -> None:
         self.cfg = judge_config(self.config)
