@@ -43,8 +43,7 @@ def face_clip(path: str | Path, detector: MediaPipeDetector, options: FaceClipOp
     frames = _frames(path, options)
     boxes = [_surest_box(frame, detector) for frame in frames]
     seen = [i for i, box in enumerate(boxes) if box is not None]
-    missing = next((i for i, box in enumerate(boxes) if box is None), None)
-    if not seen or (missing is not None and not options.borrow_boxes):
+    if len(seen) < (1 if options.borrow_boxes else len(boxes)):
         wanted = "in one frame" if options.borrow_boxes else "in every frame"
         raise NoFaceError(
             f"{path}: expected a face {wanted} of {len(frames)}, got {len(seen)} frames with one; "
@@ -56,7 +55,8 @@ def face_clip(path: str | Path, detector: MediaPipeDetector, options: FaceClipOp
 
 def _frames(path: str | Path, options: FaceClipOptions) -> deque[np.ndarray]:
     """Those that are looked at."""
-    end, n = options.first + options.n_frames, 0
+    end = options.first + options.n_frames
+    n = 0
     frames: deque[np.ndarray] = deque(maxlen=options.n_frames)
     with closing(decode_frames(path, FPS, n_frames=end)) as decoded:
         for frame in decoded:
@@ -69,7 +69,7 @@ def _frames(path: str | Path, options: FaceClipOptions) -> deque[np.ndarray]:
 
 
 def _surest_box(frame: np.ndarray, detector: MediaPipeDetector) -> Box | None:
-    """Of MediaPipe's short-range detector, in whole pixels within the frame."""
+    """Of MediaPipe's short-range detector, which gives the surest face first; in whole pixels within the frame."""
     found: list[FaceBox] = detector.boxes(frame, again=True)  # its second look is the short-range one
     if not found:
         return None
