@@ -20,8 +20,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -486,7 +488,7 @@ def find_ffmpeg(python: Interpreter) -> str:
 class OfficialFile:
     """A file of a repository and its place under checkpoints/."""
 
-    repository: str
+    repository: str  # of the hub, or the URL of a folder
     filename: str
     target: str
     release: str | None = None  # the U-Net's, "1.5" or "1.6"
@@ -496,13 +498,13 @@ class OfficialFile:
 class Stated:
     """What the hub says a file holds: `sha256` for LFS files, git's `blob_id` for the others."""
 
-    sha256: str | None
+    sha256: str | None  # or its first digits
     blob_id: str | None
 
 
 @dataclass(frozen=True)
 class Listing:
-    revision: str  # a commit
+    revision: str  # a commit, or a tag
     files: Mapping[str, Stated]
 
 
@@ -526,6 +528,11 @@ AUXILIARY = (
     "vit_g_hybrid_pt_1200e_ssv2_ft.pth",
     "vgg16-397923af.pth",
 )
+INCEPTION = OfficialFile(
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0",
+    "weights-inception-2015-12-05-6726825d.pth",
+    "auxiliary/pt_inception-2015-12-05-6726825d.pth",
+)
 
 
 def official_files(version: str, *, train: bool = False) -> list[OfficialFile]:
@@ -540,6 +547,7 @@ def official_files(version: str, *, train: bool = False) -> list[OfficialFile]:
         files.append(OfficialFile(repository, "stable_syncnet.pt", "stable_syncnet.pt"))
         for name in AUXILIARY:  # every release takes these from the 1.5 repository
             files.append(OfficialFile("ByteDance/LatentSync-1.5", f"auxiliary/{name}", f"auxiliary/{name}"))
+        files.append(INCEPTION)
     return files
 
 
@@ -569,7 +577,7 @@ def is_ready(file: OfficialFile, folder: Path, *, verify: bool) -> bool:
 def verified_digest(path: Path, stated: Stated) -> str | None:
     """The sha256 of a file that holds what the hub states; None for one that does not."""
     digest = sha256(path)
-    good = digest == stated.sha256 if stated.sha256 else git_blob_id(path) == stated.blob_id
+    good = digest.startswith(stated.sha256) if stated.sha256 else git_blob_id(path) == stated.blob_id
     return digest if good else None
 
 
@@ -605,6 +613,25 @@ class Hub:
             ) from error
 
 
+class WebFolder(Hub):
+    """The same of a folder of the web whose file names end in the first digits of their sha256, as torch.hub's do."""
+
+    def listing(self, repository: str) -> Listing:
+        names = [file.filename for file in official_files(RELEASES[0], train=True) if file.repository == repository]
+        stated = {name: Stated(Path(name).stem.rpartition("-")[2], None) for name in names}
+        return Listing(repository.rpartition("/")[2], stated)
+
+    def download(self, repository: str, filename: str, revision: str, folder: Path) -> Path:
+        target = folder / filename
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with urlopen(f"{repository}/{filename}", timeout=30) as answer, target.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+        except (OSError, HTTPException) as error:
+            raise SetupError(f"{filename} of {repository} stopped ({_first_line(error)}): run this again") from error
+        return target
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -638,7 +665,7 @@ def fetch(file: OfficialFile, folder: Path, listing: Listing, hub: Hub) -> None:
 
 
 def _staging(file: OfficialFile, folder: Path) -> Path:
-    return folder / ".download" / file.repository.replace("/", "--")
+    return folder / ".download" / file.repository.replace(":", "").replace("/", "--")
 
 
 def fetch_all(files: Sequence[OfficialFile], folder: Path, hub: Hub, *, verify: bool = False) -> list[str]:
@@ -648,11 +675,12 @@ def fetch_all(files: Sequence[OfficialFile], folder: Path, hub: Hub, *, verify: 
     for file in files:
         if is_ready(file, folder, verify=verify):
             continue
+        source = WebFolder() if "://" in file.repository else hub
         try:
             if file.repository not in listings:
-                listings[file.repository] = hub.listing(file.repository)
+                listings[file.repository] = source.listing(file.repository)
             say(f"{file.target} from {file.repository}")
-            fetch(file, folder, listings[file.repository], hub)
+            fetch(file, folder, listings[file.repository], source)
         except SetupError as error:
             failures.append(str(error))
     if not failures:

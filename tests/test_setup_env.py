@@ -329,9 +329,9 @@ def test_file_list():
         "stabilityai/sd-vae-ft-mse",
     }
     extra = official_files("1.6", train=True)[len(inference) :]
-    assert len(extra) == 7
+    assert len(extra) == 8
     auxiliary = {file.repository for file in extra if file.target.startswith("auxiliary/")}
-    assert auxiliary == {"ByteDance/LatentSync-1.5"}
+    assert auxiliary == {"ByteDance/LatentSync-1.5", setup_env.INCEPTION.repository}
 
 
 def test_fetched_file_is_recorded(hub, tmp_path):
@@ -484,6 +484,23 @@ def test_lost_download_resumes_where_it_stopped(monkeypatch, tmp_path):
     assert "stopped (reset by peer)" in failure
     assert fetch_all([unet("1.6")], tmp_path, hub) == []
     assert (tmp_path / "latentsync_unet.pt").read_bytes() == content
+
+
+def test_a_file_of_the_web_is_checked_by_the_digits_in_its_name(monkeypatch, tmp_path):
+    web, place = tmp_path / "v1", tmp_path / "checkpoints"
+    web.mkdir()
+    digits = hashlib.sha256(b"weights").hexdigest()[:8]
+    file = OfficialFile(web.as_uri(), f"net-{digits}.pth", "auxiliary/net.pth")
+    monkeypatch.setattr(setup_env, "official_files", lambda version, *, train: [file])
+    (failure,) = fetch_all([file], place, Hub())
+    assert f"net-{digits}.pth of {web.as_uri()} stopped (" in failure and failure.endswith("run this again")
+    (web / file.filename).write_bytes(b"damaged")
+    (failure,) = fetch_all([file], place, Hub())
+    assert "came without the hash" in failure and not (place / file.target).exists()
+    (web / file.filename).write_bytes(b"weights")
+    assert fetch_all([file], place, Hub()) == []
+    assert (place / file.target).read_bytes() == b"weights"
+    assert (read_record(place / file.target).revision, read_record(place / file.target).size) == ("v1", 7)
 
 
 # --- Entry points

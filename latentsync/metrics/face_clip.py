@@ -50,8 +50,7 @@ def face_clip(
     frames = _frames(path, options)
     boxes = [_face_box(frame, detector, near) for frame in frames]
     seen = [i for i, box in enumerate(boxes) if box is not None]
-    missing = next((i for i, box in enumerate(boxes) if box is None), None)
-    if not seen or (missing is not None and not options.borrow_boxes):
+    if len(seen) < (1 if options.borrow_boxes else len(boxes)):
         wanted = "in one frame" if options.borrow_boxes else "in every frame"
         raise NoFaceError(
             f"{path}: expected a face {wanted} of {len(frames)}, got {len(seen)} frames with one; "
@@ -63,7 +62,8 @@ def face_clip(
 
 def _frames(path: str | Path, options: FaceClipOptions) -> deque[np.ndarray]:
     """Those that are looked at."""
-    end, n = options.first + options.n_frames, 0
+    end = options.first + options.n_frames
+    n = 0
     frames: deque[np.ndarray] = deque(maxlen=options.n_frames)
     with closing(decode_frames(path, FPS, n_frames=end)) as decoded:
         for frame in decoded:
