@@ -24,7 +24,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        return ("up" if self.higher else "down") if self.best is None else f"near {self.best:g}"
+        return ("↑" if self.higher else "↓") if self.best is None else f"near {self.best:g}"
 
 
 CLIP_COLUMNS = {

@@ -75,7 +75,7 @@ def reasons_by_text(summary: Summary) -> dict[str, dict[str, list[str]]]:
 
 def histograms(summary: Summary, baseline: Summary | None) -> str:
     """How each number is distributed over the clips, with the mean and its interval: an SVG element."""
-    names = [name for name in CLIP_COLUMNS if len(summary.values(name)) > 1]
+    names = [name for name in CLIP_COLUMNS if len(set(summary.values(name).values())) > 1]
     if not names:
         return ""
     rows = -(-len(names) // 3)

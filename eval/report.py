@@ -54,20 +54,30 @@ def parser() -> argparse.ArgumentParser:
     add("--pairs", type=Path, required=True, metavar="PAIRS.csv", help="columns out[,video,audio,truth]")
     add("--out", type=Path, required=True, help=f"folder of {HTML}, {CSV}, {JSON}; what is measured there is kept")
     add("--baseline", type=Path, metavar="FOLDER", help="--out of another report, to be compared with clip by clip")
+    add("--quiet", action="store_true", help="no progress bar")
+    add_judge_flags(p)
+    return p
+
+
+def add_judge_flags(p: argparse.ArgumentParser) -> None:
+    """By what and where results are measured; `check_judge_flags` and `build_stage` heed them."""
+    add = p.add_argument
     add("--judge", choices=("auto", "syncnet_v2", "project"), default="auto", help="auto: SyncNet v2 where it is")
     add("--judge_config", type=Path, help="of another StableSyncNet than the project's own, as the project's judge")
     add("--judge_ckpt", type=Path, help="its weights (default: its configuration's)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s: all GPUs)")
-    add("--quiet", action="store_true", help="no progress bar")
     add_executor_flags(p, n_workers=1)
-    return p
+
+
+def check_judge_flags(p: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.judge_ckpt and not args.judge_config:
+        p.error("--judge_ckpt needs --judge_config, which says what network it is")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p = parser()
     args = p.parse_args(argv)
-    if args.judge_ckpt and not args.judge_config:
-        p.error("--judge_ckpt needs --judge_config, which says what network it is")
+    check_judge_flags(p, args)
     if args.baseline and absolute(args.baseline) == absolute(args.out):
         p.error("--baseline is the folder of --out; name that of another report")
     return args

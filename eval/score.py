@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentsync import REPO_ROOT
 from latentsync import build_metrics as networks
 from latentsync.build import choose_device
 from latentsync.errors import CheckpointError, MeasureError, MediaError, NoFaceError
@@ -71,7 +72,7 @@ class Score(Stage):
             try:
                 self._weights[measure] = digest(file())
             except CheckpointError as error:
-                self.missing[measure] = str(error)
+                self.missing[measure] = str(error).replace(f"{REPO_ROOT}/", "")  # as pages are shown to others
 
     @property
     def gpus(self) -> float:
