@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 
-import torch
-
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import remove_leftovers
 from latentsync.media.ffmpeg import PICTURES
@@ -26,6 +24,7 @@ from latentsync.processing.command import (
     add_executor_flags,
     choose_executor,
     end_well_when_told,
+    threads_of_each,
     working_in,
 )
 from latentsync.processing.manifest import Manifest
@@ -86,15 +85,6 @@ def build_stage(args: argparse.Namespace, n_pairs: int) -> Lipsync:
         if getattr(args, name):
             setattr(args, name, absolute(Path(getattr(args, name))))
     return Lipsync(cfg, args, args.seed, threads_of_each(args, n_pairs))
-
-
-def threads_of_each(args: argparse.Namespace, n_pairs: int) -> int | None:
-    """An equal share of this machine's processors for each process that will run here; None on a cluster."""
-    if args.executor == "ray":
-        return None
-    n_gpus = torch.cuda.device_count() if args.device == "auto" else 0
-    n_workers = min(n_gpus * args.per_gpu_num_workers or args.total_num_workers, n_pairs)
-    return max(1, torch.get_num_threads() // n_workers)
 
 
 def clean(root: Path, pairs: Sequence[Pair]) -> None:

@@ -15,7 +15,7 @@ from .build import (
     build_sync_judge,
     judge_config,
     official_sync_available,
-    official_sync_files,
+    official_sync_weights,
     syncnet_file,
 )
 from .errors import MeasureError
@@ -120,18 +120,28 @@ class ProjectSyncNet:
 
 @dataclass
 class OfficialSyncNet:
-    """SyncNet v2 on the faces that S3FD finds; its confidence is a difference of distances, good from 3 on."""
+    """SyncNet v2 on the faces that S3FD finds; its confidence is a difference of distances, good from 3 on.
+
+    Args:
+        network: a file with other weights of SyncNet v2; None: the official ones.
+
+    Raises CheckpointError where a file is missing.
+    """
 
     options: SyncOptions | None = None
+    network: Path | None = None
 
     name = "SyncNet v2"
 
+    def __post_init__(self) -> None:
+        self._files = official_sync_weights(self.network)
+
     def identity(self) -> dict[str, Any]:
-        weights = [digest(path) for path in official_sync_files()]
+        weights = [digest(path) for path in self._files]
         return {"judge": self.name, "weights": weights, "options": repr(self.options)}
 
     def load(self, device: str) -> None:
-        self._evaluate = build_sync_evaluator(device, self.options)
+        self._evaluate = build_sync_evaluator(device, self.options, self.network)
 
     def __call__(
         self, video: Path, sound: Path | None = None, *, wanted: Callable[[FaceTrack], bool] = lambda _: True

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from filelock import FileLock, Timeout
 
 from ..errors import ConfigError
@@ -50,6 +51,18 @@ def choose_executor(args: argparse.Namespace) -> Executor:
 
         return RayExecutor(args.ray_address, args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
     return LocalExecutor(args.total_num_workers, args.per_gpu_num_workers, args.limit_s)
+
+
+def threads_of_each(args: argparse.Namespace, n_pieces: int) -> int | None:
+    """An equal share of this machine's processors for each process that will run here; None on a cluster.
+
+    For commands with a --device, whose `auto` is all GPUs.
+    """
+    if args.executor == "ray":
+        return None
+    n_gpus = torch.cuda.device_count() if args.device == "auto" else 0
+    wanted = n_gpus * args.per_gpu_num_workers or args.total_num_workers or os.cpu_count() or 1
+    return max(1, torch.get_num_threads() // max(1, min(wanted, n_pieces)))
 
 
 @contextmanager
