@@ -138,7 +138,7 @@ def tell_judge(judge: Judge) -> None:
     print(f"Judge: {judge.name}", flush=True)
     if isinstance(judge, ProjectSyncNet):
         print(
-            "Its confidence, of 0 to 1, cannot be compared with published ones, which are SyncNet v2's: "
+            "Its confidences, of 0 to 1, cannot be compared with published ones, which are of SyncNet v2; "
             "setup_env.sh --train fetches that",
             file=sys.stderr,
         )

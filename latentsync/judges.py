@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from . import REPO_ROOT
 from .build import (
     build_sync_evaluator,
     build_sync_judge,
@@ -32,7 +33,8 @@ from .pipelines.faces import align_faces
 
 FPS = 25
 PROJECT_CONFIG = "configs/syncnet/demo.yaml"
-PROJECT_CHECKPOINT = "checkpoints/demo/judge.pt"  # of other people than the demo model's; it never was a loss
+#: Of other people than the demo model's; it never was a loss.
+PROJECT_CHECKPOINT = REPO_ROOT / "checkpoints/demo/judge.pt"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class ProjectSyncNet:
     """
 
     config: str = PROJECT_CONFIG
-    checkpoint: str = PROJECT_CHECKPOINT  # empty: the configuration's
+    checkpoint: str | Path = PROJECT_CHECKPOINT  # empty: the configuration's
     every: int = 3
     aligned: bool = False
 
