@@ -106,7 +106,7 @@ def draw(out: Path, curves: Sequence[Curves], labels: Sequence[str], column: str
             color = f"C{number % 10}"
             for points, style in (
                 (curve.training, {"linewidth": 0.5, "alpha": 0.5}),
-                (curve.validation, {"linewidth": 1.5}),
+                (curve.validation, {"linewidth": 1.5, "zorder": 3}),  # above the training of others
             ):
                 if points:
                     axis.plot(*zip(*points, strict=True), color=color, **style)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bash eval/eval_sync_conf.sh [options]: how well lips go with the sound; without any, of video_out.mp4 in the current folder.
+# bash eval/eval_sync_conf.sh [options]: how well lips go with the sound; without options, of video_out.mp4.
 # Paths are relative to the current directory; --help lists the options.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -316,10 +316,7 @@ def build_sync_evaluator(
 
     Raises CheckpointError where one is missing.
     """
-    lips, faces = official_sync_weights(network)
-    return SyncEvaluator(
-        build_syncnet_v2(lips, device=device), partial(detect, build_s3fd(faces, device=device)), options
-    )
+    return SyncEvaluator(build_syncnet_v2(network, device=device), partial(detect, build_s3fd(device=device)), options)
 
 
 def hyper_iqa_path() -> Path:
