@@ -21,7 +21,7 @@ from typing import Any
 from latentsync.config import resolve_path
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import atomic_path, remove_leftovers
-from latentsync.judges import PROJECT_CHECKPOINT, PROJECT_CONFIG, OfficialSyncNet, ProjectSyncNet, official_is_chosen
+from latentsync.judges import OfficialSyncNet, ProjectSyncNet, official_is_chosen
 from latentsync.processing.chain import run_stage
 from latentsync.processing.command import (
     MANIFEST,
@@ -87,12 +87,12 @@ def build_stage(args: argparse.Namespace, n_results: int) -> Score:
     """Raises LatentSyncError."""
     judge = OfficialSyncNet() if official_is_chosen(args.judge) else None
     if args.judge_config:
-        weights = str(absolute(args.judge_ckpt)) if args.judge_ckpt else ""
+        weights = absolute(args.judge_ckpt) if args.judge_ckpt else ""
         accuracy = ProjectSyncNet(str(absolute(args.judge_config)), weights, name=args.judge_config.stem)
     elif judge and resolve_path(STABLE_CHECKPOINT).is_file():
-        accuracy = ProjectSyncNet(STABLE_CONFIG, STABLE_CHECKPOINT, name="StableSyncNet")
+        accuracy = ProjectSyncNet(STABLE_CONFIG, resolve_path(STABLE_CHECKPOINT), name="StableSyncNet")
     else:
-        accuracy = ProjectSyncNet(PROJECT_CONFIG, PROJECT_CHECKPOINT)
+        accuracy = ProjectSyncNet()
     return Score(judge, accuracy, args.device, threads_of_each(args, n_results))
 
 

@@ -44,9 +44,9 @@ def build_s3fd(path: str | Path | None = None, *, device: torch.device | str = "
     return _with_official_weights(S3FD(), S3FD_FILE, path, device)
 
 
-def official_sync_files() -> tuple[Path, Path]:
-    """Where the weights of `build_sync_evaluator` are looked for."""
-    return AUXILIARY / SYNCNET_V2_FILE, AUXILIARY / S3FD_FILE
+def official_sync_files(network: str | Path | None = None) -> tuple[Path, Path]:
+    """Where the weights of `build_sync_evaluator` are looked for; `network` names others of SyncNet v2."""
+    return Path(network) if network else AUXILIARY / SYNCNET_V2_FILE, AUXILIARY / S3FD_FILE
 
 
 def official_sync_available() -> bool:
@@ -54,12 +54,21 @@ def official_sync_available() -> bool:
     return all(path.is_file() for path in official_sync_files())
 
 
-def build_sync_evaluator(device: torch.device | str = "cpu", options: SyncOptions | None = None) -> SyncEvaluator:
-    """Sync confidence of videos by the official files, both of them in checkpoints/auxiliary.
+def official_sync_weights(network: str | Path | None = None) -> tuple[Path, Path]:
+    """The files of `build_sync_evaluator`; CheckpointError says how to fetch one that is missing."""
+    files = zip(official_sync_files(network), (SYNCNET_V2_FILE, S3FD_FILE), strict=True)
+    first, second = (fetched_file(path, f"{HUB} (auxiliary/{name})") for path, name in files)
+    return first, second
+
+
+def build_sync_evaluator(
+    device: torch.device | str = "cpu", options: SyncOptions | None = None, network: str | Path | None = None
+) -> SyncEvaluator:
+    """Sync confidence of videos by the official files in checkpoints/auxiliary, or by another one of SyncNet v2.
 
     Raises CheckpointError where one is missing.
     """
-    return SyncEvaluator(build_syncnet_v2(device=device), partial(detect, build_s3fd(device=device)), options)
+    return SyncEvaluator(build_syncnet_v2(network, device=device), partial(detect, build_s3fd(device=device)), options)
 
 
 def hyper_iqa_path() -> Path:

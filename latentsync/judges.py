@@ -10,8 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from . import REPO_ROOT
 from .build import build_sync_judge, judge_config, syncnet_file
-from .build_metrics import build_sync_evaluator, official_sync_available, official_sync_files
+from .build_metrics import build_sync_evaluator, official_sync_available, official_sync_weights
 from .errors import MeasureError
 from .face.align import FaceAligner
 from .face.detect import MediaPipeDetector
@@ -25,8 +26,10 @@ from .options import InferenceOptions
 from .pipelines.faces import align_faces
 
 FPS = 25
+SIDE = 256  # pixels of aligned faces; judges make them smaller
 PROJECT_CONFIG = "configs/syncnet/demo.yaml"
-PROJECT_CHECKPOINT = "checkpoints/demo/judge.pt"  # of other people than the demo model's; it never was a loss
+#: Of other people than the demo model's; it never was a loss.
+PROJECT_CHECKPOINT = REPO_ROOT / "checkpoints/demo/judge.pt"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ProjectSyncNet:
     """
 
     config: str = PROJECT_CONFIG
-    checkpoint: str = PROJECT_CHECKPOINT  # empty: the configuration's
+    checkpoint: str | Path = PROJECT_CHECKPOINT  # empty: the configuration's
     every: int = 3
     aligned: bool = False
     name: str = "project SyncNet"
@@ -78,9 +81,10 @@ class ProjectSyncNet:
     def __post_init__(self) -> None:
         self.cfg = judge_config(self.config)
         self._file = syncnet_file(self.cfg, self.checkpoint or None)
+        self._weights = digest(self._file)
 
     def identity(self) -> dict[str, Any]:
-        return {"judge": self.name, "weights": digest(self._file), "every": self.every}
+        return {"judge": self.name, "weights": self._weights, "every": self.every}
 
     def load(self, device: str) -> None:
         self._judge = build_sync_judge(self.cfg, self._file, device=device)
@@ -107,24 +111,33 @@ class ProjectSyncNet:
     def _faces(self, video: Path) -> Iterable[Tensor | None]:
         frames = enumerate(decode_frames(video, FPS))
         settings = {"choice": FaceChoice(), "rate": Fraction(FPS), "options": InferenceOptions()}
-        for face in align_faces(frames, FaceAligner(self.cfg.data.resolution), self._detector, **settings):
+        for face in align_faces(frames, FaceAligner(SIDE), self._detector, **settings):
             yield face.crop
 
 
 @dataclass
 class OfficialSyncNet:
-    """SyncNet v2 on the faces that S3FD finds; its confidence is a difference of distances, good from 3 on."""
+    """SyncNet v2 on the faces that S3FD finds; its confidence is a difference of distances, good from 3 on.
+
+    Args:
+        network: a file with other weights of SyncNet v2; None: the official ones.
+
+    Raises CheckpointError where a file is missing.
+    """
 
     options: SyncOptions | None = None
+    network: Path | None = None
 
     name = "SyncNet v2"
 
+    def __post_init__(self) -> None:
+        self._weights = [digest(path) for path in official_sync_weights(self.network)]
+
     def identity(self) -> dict[str, Any]:
-        weights = [digest(path) for path in official_sync_files()]
-        return {"judge": self.name, "weights": weights, "options": repr(self.options)}
+        return {"judge": self.name, "weights": self._weights, "options": repr(self.options)}
 
     def load(self, device: str) -> None:
-        self._evaluate = build_sync_evaluator(device, self.options)
+        self._evaluate = build_sync_evaluator(device, self.options, self.network)
 
     def __call__(
         self, video: Path, sound: Path | None = None, *, wanted: Callable[[FaceTrack], bool] = lambda _: True

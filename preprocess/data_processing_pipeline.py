@@ -20,6 +20,7 @@ from latentsync.config import load_config
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.files import remove_leftovers
 from latentsync.judges import official_is_chosen
+from latentsync.media.ffmpeg import VIDEO_SUFFIXES
 from latentsync.processing.chain import run_stage
 from latentsync.processing.command import (
     MANIFEST,
@@ -51,9 +52,6 @@ STAGES = ("verify", "resample", "shots", "segments", "align", "sync", "quality")
 FILTERS = ("high_resolution", "correctly_aligned")
 ORDER = ("verify", "resample", "shots", "segments", "high_resolution", "align", "correctly_aligned", "sync", "quality")
 WITHOUT_FILES = frozenset({"resample", "shots", "segments", "high_resolution"})  # that only say where a clip lies
-SUFFIXES = frozenset(
-    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp")
-)
 
 
 def names(text: str) -> list[str]:
@@ -126,10 +124,10 @@ def find_videos(folder: Path, manifest: Manifest) -> list[Piece]:
     """Every video of a folder and its subfolders. Files of an earlier run know whence they came. Raises ConfigError."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; name the one that holds the raw videos by --input_dir")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not files:
-        raise ConfigError(f"{folder} holds no video; expected files ending in {', '.join(sorted(SUFFIXES))}")
+        raise ConfigError(f"{folder} holds no video; expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}")
     stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
     pieces = []
     for path, stem in zip(files, stems, strict=True):

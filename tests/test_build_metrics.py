@@ -75,12 +75,14 @@ def test_official_sync_wants_both_files(tmp_path, monkeypatch):
 
 def test_the_official_evaluator_looks_for_faces_by_s3fd(monkeypatch):
     devices = []
-    monkeypatch.setattr(build_metrics, "build_syncnet_v2", lambda device: devices.append(device) or "network")
+    network = lambda path, device: devices.append(device) or path or "network"  # noqa: E731
+    monkeypatch.setattr(build_metrics, "build_syncnet_v2", network)
     stub = S3FDStub([[0, 0, 0.5, 1]], [0.95])
     monkeypatch.setattr(build_metrics, "build_s3fd", lambda device: devices.append(device) or stub)
     options = SyncOptions.reference()
     evaluator = build_metrics.build_sync_evaluator("meta", options)
     assert (evaluator.network, evaluator.options, devices) == ("network", options, ["meta", "meta"])
+    assert build_metrics.build_sync_evaluator(network="another").network == "another"
     first, second = evaluator.detector(np.zeros((2, 200, 400, 3), np.uint8))
     np.testing.assert_allclose(first, [[0, 0, 200, 200, 0.95]])
     assert np.array_equal(first, second)

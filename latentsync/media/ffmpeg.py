@@ -66,6 +66,10 @@ _COPIED_AUDIO = {
     ".mkv": _IN_MP4 | _PCM | {"opus", "vorbis", "flac"},
 }
 CONTAINERS = tuple(_COPIED_AUDIO)
+#: How the names of videos end, in small letters, where a folder is searched for them.
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp")
+)
 #: How the folders begin in which pictures wait for their sound, beside the target; a process that is killed leaves one.
 PICTURES = ".picture-"
 

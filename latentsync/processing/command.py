@@ -56,13 +56,13 @@ def choose_executor(args: argparse.Namespace) -> Executor:
 def threads_of_each(args: argparse.Namespace, n_pieces: int) -> int | None:
     """An equal share of this machine's processors for each process that will run here; None on a cluster.
 
-    `args.device` is auto for a stage that takes all GPUs.
+    For commands with a --device, whose `auto` is all GPUs.
     """
     if args.executor == "ray":
         return None
     n_gpus = torch.cuda.device_count() if args.device == "auto" else 0
-    n_workers = min(n_gpus * args.per_gpu_num_workers or args.total_num_workers, n_pieces)
-    return max(1, torch.get_num_threads() // n_workers)
+    wanted = n_gpus * args.per_gpu_num_workers or args.total_num_workers or os.cpu_count() or 1
+    return max(1, torch.get_num_threads() // max(1, min(wanted, n_pieces)))
 
 
 @contextmanager

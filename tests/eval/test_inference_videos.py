@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from shutil import copy
@@ -21,21 +20,11 @@ from eval.inference_videos import cli
 from latentsync import REPO_ROOT
 from latentsync.files import digest
 from latentsync.media.ffmpeg import decode_frames
-from latentsync.processing.piece import Piece
-from latentsync.processing.stage import Outcome, Stage, Work
 from scripts import inference
 
+from .here import Here
+
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Here:
-    """Does all work in this process, whose packages are loaded."""
-
-    def map(self, stage: Stage, pieces: list[Piece], folder: Path) -> Iterator[Outcome]:
-        work = Work(stage, folder)
-        if pieces:
-            work.setup(0)
-        yield from map(work, pieces)
 
 
 @pytest.fixture(scope="module")
