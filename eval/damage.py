@@ -73,7 +73,14 @@ def of_another_person(square: np.ndarray, first: np.ndarray, other: np.ndarray, 
 
 
 PICTURE = ("psnr", "ssim", "lpips", "fid")
-SHIFTED = ("confidence_at_0", "offset", "accuracy")
+SHIFTED = ("confidence_at_0", "offset")
+NOTICED = 3  # frames from which on a SyncNet must call windows out of sync; one or two people do not notice either
+
+
+def shifted(late: int) -> Damage:
+    return Damage((*SHIFTED, "accuracy") if abs(late) >= NOTICED else SHIFTED, late=late)
+
+
 UNDAMAGED = "none"
 DAMAGES: dict[str, Damage] = {
     UNDAMAGED: Damage(()),
@@ -85,8 +92,8 @@ DAMAGES: dict[str, Damage] = {
         (*PICTURE, "lmd", "flicker", "confidence", "confidence_at_0", "distance", "accuracy", "fvd"), frozen
     ),
     "wrong identity": Damage((*PICTURE, "lmd", "identity", "fvd"), of_another_person, whole_face=True),
-    **{f"sound late by {n}": Damage(SHIFTED, late=n) for n in range(1, 11)},
-    **{f"sound early by {n}": Damage(SHIFTED, late=-n) for n in (1, 5, 10)},
+    **{f"sound late by {n}": shifted(n) for n in range(1, 11)},
+    **{f"sound early by {n}": shifted(-n) for n in (1, 5, 10)},
     "swapped sound": Damage(("confidence", "confidence_at_0", "distance", "accuracy"), swapped=True),
 }
 

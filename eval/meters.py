@@ -70,7 +70,7 @@ class Meter(ABC):
 
 
 class Likeness(Meter):
-    """Peak signal to noise (dB, at most 100) and structural similarity of the squares."""
+    """Peak signal to noise (dB, at most 100) of the squares, and structural similarity in every fifth frame."""
 
     needs = "truth"
 
@@ -78,18 +78,15 @@ class Likeness(Meter):
         self._device = device
         self._psnr = PeakSignalNoiseRatio(data_range=255.0).to(device)
         self._ssim = StructuralSimilarityIndexMeasure(data_range=255.0).to(device)
-        self._seen = False
 
     def add(self, moments: Sequence[Moment]) -> None:
-        result, truth = (squares(moments, name).to(self._device).float() for name in ("result", "truth"))
-        self._psnr.update(result, truth)
-        self._ssim.update(result, truth)
-        self._seen = True
+        for metric, chosen in ((self._psnr, moments), (self._ssim, sparse(moments))):
+            if chosen:
+                metric.update(*(squares(chosen, name).to(self._device).float() for name in ("result", "truth")))
 
     def values(self) -> dict[str, float]:
-        if not self._seen:
-            return {"psnr": np.nan, "ssim": np.nan}
-        return {"psnr": min(float(self._psnr.compute()), 100.0), "ssim": float(self._ssim.compute())}
+        psnr, ssim = (float(m.compute()) if m.update_called else np.nan for m in (self._psnr, self._ssim))
+        return {"psnr": min(psnr, 100.0), "ssim": ssim}
 
 
 class Perceptual(Meter):
