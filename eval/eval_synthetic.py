@@ -34,7 +34,9 @@ from latentsync.face.mask import fixed_mask
 from latentsync.face.paste import paste_weight
 from latentsync.metrics.seam import seam
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.processing.command import absolute
 from latentsync.schema import UNetConfig
+from latentsync.synthetic.record import OTHER
 from latentsync.synthetic.seeds import derived
 from latentsync.synthetic.spec import ClipSpec
 from latentsync.synthetic.studio import Studio
@@ -46,6 +48,7 @@ from scripts.parser import Parser
 from .bars import COLUMNS, Row, means, table, tell, verdicts, write_tables
 from .measure import Task
 from .moments import moments, save
+from .pairs import Pair, write_pairs
 from .watch import SIDE, alignment, judged, watch
 
 DEFAULT_CONFIG = REPO_ROOT / "configs/unet/demo.yaml"
@@ -55,6 +58,7 @@ UNSEEN = (100000, 110000)  # identities and sentences of docs/training.md's held
 UNSEEN_VARIANTS = ("shelby", "steph", "quincy", "robert")
 VIDEO_SUFFIXES, SOUND_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm"), (".wav", ".m4a", ".mp3", ".flac")
 SHOWN = 3  # clips in the picture
+PAIRS = "pairs.csv"  # of results and truths, for eval.report
 
 KINDS = ("result", "truth", "source", "wrong", "shuffled")
 MADE = {"new": "result", "wrong": "wrong", "shuffled": "shuffled"}  # from which of SOUNDS
@@ -195,6 +199,13 @@ def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
+def pair_of(folder: Path, name: str, model: Model) -> Pair:
+    """The result of a clip, for `eval.report`."""
+    key = (model.folder / f"{name}.new.mp4").relative_to(folder).as_posix()
+    source, truth = (absolute(folder / f"{name}{part}.mp4") for part in ("", OTHER))
+    return Pair(key, source, audio=absolute(sound_path(folder, name, "new")), truth=truth)
+
+
 # The command
 
 
@@ -282,6 +293,9 @@ def main(args: argparse.Namespace, *, studio: Studio | None = None, build: Build
     print(table([*rows, *summary]))
     bars = [] if args.footage else tell(verdicts(rows, judge=judge is not None))
     write_tables(args.out, [*rows, *summary], {"columns": COLUMNS, "bars": bars, "failures": failures})
+    if not args.footage:
+        made = [name for name in names if name not in failures]
+        write_pairs(args.out / PAIRS, [pair_of(args.out, name, model) for name in made])
     return int(bool(failures) or any(bar["met"] is False for bar in bars))
 
 

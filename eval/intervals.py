@@ -39,7 +39,7 @@ def mean(values: Sequence[float] | np.ndarray) -> Estimate:
         n_resamples=N_RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
-        random_state=np.random.default_rng(SEED),
+        rng=np.random.default_rng(SEED),
     ).confidence_interval
     return Estimate(float(values.mean()), float(found.low), float(found.high), len(values))
 

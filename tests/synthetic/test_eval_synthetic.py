@@ -13,6 +13,7 @@ import torch
 from eval import eval_synthetic
 from eval.bars import BARS, NEEDS_JUDGE, means, verdicts
 from eval.eval_synthetic import KINDS, cli, pairs_of
+from eval.results import read_results
 from latentsync.checkpoint import save_checkpoint
 from latentsync.config import load_config, model_config
 from latentsync.errors import ConfigError, MediaError
@@ -61,6 +62,8 @@ def test_a_model_that_knows_nothing_misses_bars_and_everything_is_written(drawn)
     assert any(bar["met"] is False for bar in content["bars"])
     rows_of_faces, columns = cv2.imread(str(folder / "moments.jpg")).shape[:2]
     assert columns > rows_of_faces > 400
+    results = read_results(folder / "pairs.csv")  # for a report
+    assert results and all(path.is_file() for r in results for path in (r.path, r.video, r.audio, r.truth))
     assert not [path for path in folder.rglob(".*")]
 
 
