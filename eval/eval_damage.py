@@ -9,20 +9,21 @@ measure does not find a damage that it must, or a separation is below --separati
 
 import argparse
 import csv
-import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.files import atomic_path
 from latentsync.processing.chain import run_stage
-from latentsync.processing.command import MANIFEST, absolute, choose_executor, end_well_when_told, working_in
-from latentsync.processing.manifest import Manifest
+from latentsync.processing.command import (
+    absolute,
+    choose_executor,
+    recorded_run,
+    run_command,
+)
 from scripts.parser import Parser
 
 from .columns import COLUMNS
@@ -70,11 +71,9 @@ def measure(args: argparse.Namespace, root: Path, command: Sequence[str]) -> dic
     damaging, scoring = DamageStage(), build_stage(args, len(results) * len(DAMAGES))
     executor = choose_executor(args)
     settings = {"retry_failed": args.retry_failed, "quiet": args.quiet}
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
+    with recorded_run(root, command) as manifest:
         for stage in (damaging, scoring):
             clean(root / stage.folder)
-        manifest.begin(command)
-        started = time.monotonic()
         wanted = [good for damage in DAMAGES for good in goods(results, damage)]
         made, failed = run_stage(damaging, wanted, executor, manifest, **settings)
         there = {piece.key for piece in made}
@@ -82,7 +81,6 @@ def measure(args: argparse.Namespace, root: Path, command: Sequence[str]) -> dic
         measurable = [piece for of in pieces.values() for piece in of if piece.key in there]
         scored, dropped = run_stage(scoring, measurable, executor, manifest, **settings)
         manifest.settle(scored, [(damaging.name, outcome) for outcome in failed])
-        manifest.finish(time.monotonic() - started)
     for outcome in [*failed, *dropped]:
         print(f"failed: {outcome.piece.key}: {outcome.reason}", file=sys.stderr)
     if failed or dropped:
@@ -146,21 +144,10 @@ def write(path: Path, told: Sequence[Verdict]) -> None:
         rows.writerows(vars(verdict).values() for verdict in told)
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    p = parser()
-    args = p.parse_args(argv)
-    check_judge_flags(p, args)
+def run(args: argparse.Namespace, command: Sequence[str]) -> int:
+    """The exit status. Raises LatentSyncError."""
     root = absolute(args.out)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
-    try:
-        found = measure(args, root, sys.argv[1:] if argv is None else argv)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    found = measure(args, root, command)
     told, apart = verdicts(found), separations(found)
     print(table(found, told, apart))
     write(root / "damage.csv", told)
@@ -171,7 +158,14 @@ def cli(argv: Sequence[str] | None = None) -> int:
         print(f"{COLUMNS[column].title} is missing: {remedy}")
     total = apart["all of these"]
     print(f"true pairs from false ones: {total:.4f} (area under the ROC curve of {COLUMNS[SCORE].title})")
-    return int(bool(missed) or not total >= args.separation or not np.isfinite(total))
+    return int(bool(missed) or not total >= args.separation)  # nan is not
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    p = parser()
+    args = p.parse_args(argv)
+    check_judge_flags(p, args)
+    return run_command(partial(run, args, sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ python -m eval.eval_fvd --real_videos data/real --fake_videos results
 """
 
 import argparse
-import logging
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,21 +18,19 @@ import torch
 from latentsync.build import choose_device
 from latentsync.build_metrics import build_i3d, i3d_file
 from latentsync.data.clips import mp4_files
-from latentsync.errors import ConfigError, LatentSyncError, MeasureError
+from latentsync.errors import ConfigError, MeasureError
 from latentsync.face.detect import MediaPipeDetector
 from latentsync.files import atomic_path, digest, remove_leftovers
 from latentsync.metrics.face_clip import FaceClipOptions, face_clip
 from latentsync.metrics.fvd import clip_features, frechet_distance
 from latentsync.processing.chain import run_stage
 from latentsync.processing.command import (
-    MANIFEST,
     absolute,
     add_executor_flags,
     choose_executor,
-    end_well_when_told,
-    working_in,
+    recorded_run,
+    run_command,
 )
-from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Outcome, Stage
 from scripts.parser import Parser
@@ -126,13 +123,10 @@ def process(args: argparse.Namespace, root: Path, command: Sequence[str]) -> tup
     stage = VideoFeatures(FaceClipOptions(args.first_frame, args.num_frames), args.device)
     pieces = list({piece.key: piece for side in sides for piece in side}.values())
     executor = choose_executor(args)
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
+    with recorded_run(root, command) as manifest:
         for folder in {(root / stage.folder / piece.key).parent for piece in pieces}:
             remove_leftovers(folder)
-        manifest.begin(command)
-        started = time.monotonic()
         made, failed = run_stage(stage, pieces, executor, manifest, retry_failed=args.retry_failed, quiet=args.quiet)
-        manifest.finish(time.monotonic() - started)
     files = {piece.key: piece.path for piece in made}
     return [[files[piece.key] for piece in side if piece.key in files] for side in sides], failed
 
@@ -155,17 +149,9 @@ def run(args: argparse.Namespace, root: Path, command: Sequence[str]) -> int:
 
 def cli(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
     with TemporaryDirectory(prefix="latentsync-") as temporary:
-        try:
-            return run(args, absolute(args.out_dir or Path(temporary)), sys.argv if argv is None else argv)
-        except LatentSyncError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on" if args.out_dir else "stopped", file=sys.stderr)
-            return 130
+        root = absolute(args.out_dir or Path(temporary))
+        return run_command(partial(run, args, root, sys.argv if argv is None else argv), goes_on=bool(args.out_dir))
 
 
 if __name__ == "__main__":

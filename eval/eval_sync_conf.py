@@ -8,14 +8,13 @@ Nothing but --out_dir is written; the public version emptied the folders `temp` 
 
 import argparse
 import csv
-import logging
 import sys
-import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.files import atomic_path
 from latentsync.judges import Judge, ProjectSyncNet
 from latentsync.media.ffmpeg import VIDEO_SUFFIXES
@@ -26,11 +25,10 @@ from latentsync.processing.command import (
     absolute,
     add_executor_flags,
     choose_executor,
-    end_well_when_told,
+    recorded_run,
+    run_command,
     threads_of_each,
-    working_in,
 )
-from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Outcome
 from scripts.parser import Parser
@@ -116,12 +114,9 @@ def process(
 ) -> tuple[list[Piece], list[Outcome]]:
     """The videos with what was measured, by key, and what became of the others. Raises LatentSyncError."""
     executor = choose_executor(args)
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
-        manifest.begin(command)
-        started = time.monotonic()
+    with recorded_run(root, command) as manifest:
         done, failed = run_stage(stage, videos, executor, manifest, retry_failed=args.retry_failed, quiet=args.quiet)
         manifest.settle(done, [(stage.name, outcome) for outcome in failed])
-        manifest.finish(time.monotonic() - started)
         write_table(root / TABLE, done)
     return done, failed
 
@@ -156,28 +151,23 @@ def tell(done: Sequence[Piece], names: dict[str, Path], *, mean: bool) -> None:
         print(f"Mean confidence: {fmean(confidences):.2f} ({len(confidences)} videos)")
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
-    try:
-        names = {str(absolute(path)): path for path in chosen_videos(args)}
-        stage = build_stage(args, len(names))
-        with temporary_folder(args.temp_dir) as folder:
-            tell_judge(stage.judge)
-            root = absolute(args.out_dir or Path(folder))
-            videos = [Film(key, Path(key)) for key in names]
-            done, failed = process(args, stage, videos, root, sys.argv if argv is None else argv)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped" + ("; the same command goes on" if args.out_dir else ""), file=sys.stderr)
-        return 130
+def run(args: argparse.Namespace, command: Sequence[str]) -> int:
+    """The exit status. Raises LatentSyncError."""
+    names = {str(absolute(path)): path for path in chosen_videos(args)}
+    stage = build_stage(args, len(names))
+    with temporary_folder(args.temp_dir) as folder:
+        tell_judge(stage.judge)
+        root = absolute(args.out_dir or Path(folder))
+        done, failed = process(args, stage, [Film(key, Path(key)) for key in names], root, command)
     tell(done, names, mean=not args.video_path)
     for outcome in failed:
         print(f"failed: {outcome.piece.path.name}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return run_command(partial(run, args, sys.argv if argv is None else argv), goes_on=bool(args.out_dir))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ Results are written into --out_dir itself; the public version appended the seed 
 """
 
 import argparse
-import logging
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.files import remove_leftovers
 from latentsync.media.ffmpeg import PICTURES
 from latentsync.processing.chain import run_stage
@@ -23,11 +22,10 @@ from latentsync.processing.command import (
     absolute,
     add_executor_flags,
     choose_executor,
-    end_well_when_told,
+    recorded_run,
+    run_command,
     threads_of_each,
-    working_in,
 )
-from latentsync.processing.manifest import Manifest
 from latentsync.processing.stage import Outcome
 from scripts import inference
 from scripts.parser import Parser
@@ -100,36 +98,29 @@ def process(args: argparse.Namespace, root: Path, command: Sequence[str]) -> tup
     pairs = chosen_pairs(args, root)
     stage = build_stage(args, len(pairs))
     executor = choose_executor(args)
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
+    with recorded_run(root, command) as manifest:
         clean(root, pairs)
-        manifest.begin(command)
-        started = time.monotonic()
         made, failed = run_stage(stage, pairs, executor, manifest, retry_failed=args.retry_failed, quiet=args.quiet)
         manifest.settle(made, [(stage.name, outcome) for outcome in failed])
-        manifest.finish(time.monotonic() - started)
         there = {piece.key for piece in made}
         done = [pair for pair in pairs if pair.key in there]
         write_pairs(root / PAIRS, done)
     return done, failed
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def run(args: argparse.Namespace, command: Sequence[str]) -> int:
+    """The exit status. Raises LatentSyncError."""
     root = absolute(args.out_dir)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
-    try:
-        done, failed = process(args, root, sys.argv if argv is None else argv)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    done, failed = process(args, root, command)
     for outcome in failed:
         print(f"failed: {outcome.piece.key}: {outcome.reason}", file=sys.stderr)
     print(f"{len(done)} of {len(done) + len(failed)} pairs made; {root / PAIRS}, {root / MANIFEST}")
     return 1 if failed else 0
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return run_command(partial(run, args, sys.argv if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -10,29 +10,27 @@ really saying that) tell more of them. It may be the pairs.csv of `eval.inferenc
 import argparse
 import csv
 import json
-import logging
 import shlex
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from latentsync.config import resolve_path
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.files import atomic_path, remove_leftovers
 from latentsync.judges import OfficialSyncNet, ProjectSyncNet, official_is_chosen
 from latentsync.processing.chain import run_stage
 from latentsync.processing.command import (
-    MANIFEST,
     absolute,
     add_executor_flags,
     choose_executor,
-    end_well_when_told,
+    recorded_run,
+    run_command,
     threads_of_each,
-    working_in,
 )
-from latentsync.processing.manifest import Manifest, versions
+from latentsync.processing.manifest import versions
 from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Outcome
 from scripts.parser import Parser
@@ -101,13 +99,10 @@ def measure(args: argparse.Namespace, root: Path, command: Sequence[str]) -> Sum
     results = read_results(args.pairs)
     stage = build_stage(args, len(results))
     executor = choose_executor(args)
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
+    with recorded_run(root, command) as manifest:
         clean(root / stage.folder)
-        manifest.begin(command)
-        started = time.monotonic()
         made, dropped = run_stage(stage, results, executor, manifest, retry_failed=args.retry_failed, quiet=args.quiet)
         manifest.settle(made, [(stage.name, outcome) for outcome in dropped])
-        manifest.finish(time.monotonic() - started)
     order = [result.key for result in results]
     return summarise(made, dropped, order, stage.missing, about(stage, command))
 
@@ -184,31 +179,27 @@ def table(summary: Summary, differences: dict[str, Difference]) -> str:
     return "\n".join(lines)
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def run(args: argparse.Namespace, command: Sequence[str]) -> int:
+    """The exit status. Raises LatentSyncError."""
     root = absolute(args.out)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
-    try:
-        baseline = Summary.read(absolute(args.baseline)) if args.baseline else None
-        summary = measure(args, root, sys.argv[1:] if argv is None else argv)
-        if not summary.clips:
-            raise ConfigError(f"no result could be measured: {next(iter(summary.failures.values()))}")
-        differences = compare(summary, baseline) if baseline else {}
-        write(root, summary, differences, baseline)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    baseline = Summary.read(absolute(args.baseline)) if args.baseline else None
+    summary = measure(args, root, command)
+    if not summary.clips:
+        raise ConfigError(f"no result could be measured: {next(iter(summary.failures.values()))}")
+    differences = compare(summary, baseline) if baseline else {}
+    write(root, summary, differences, baseline)
     print(table(summary, differences))
-    for measure_name, remedy in summary.missing.items():
-        print(f"{COLUMNS[measure_name].title} is missing: {remedy}")
+    for name, remedy in summary.missing.items():
+        print(f"{COLUMNS[name].title} is missing: {remedy}")
     for clip, reason in summary.failures.items():
         print(f"failed: {clip}: {reason}", file=sys.stderr)
     print(f"{root / HTML}, {root / CSV}, {root / JSON}")
     return 1 if summary.failures else 0
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return run_command(partial(run, args, sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -5,19 +5,18 @@ bash data_processing_pipeline.sh --input_dir data/raw --report
 """
 
 import argparse
-import logging
 import os
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
 from latentsync import REPO_ROOT
 from latentsync.config import load_config
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError
 from latentsync.files import remove_leftovers
 from latentsync.judges import official_is_chosen
 from latentsync.media.ffmpeg import VIDEO_SUFFIXES
@@ -27,8 +26,8 @@ from latentsync.processing.command import (
     absolute,
     add_executor_flags,
     choose_executor,
-    end_well_when_told,
-    working_in,
+    recorded_run,
+    run_command,
 )
 from latentsync.processing.manifest import Manifest
 from latentsync.processing.piece import Piece
@@ -155,11 +154,9 @@ def process(args: argparse.Namespace, command: Sequence[str]) -> tuple[list[Piec
     check_folders(folder, root, stages)
     executor = choose_executor(args)
     dropped: list[tuple[str, Outcome]] = []
-    with working_in(root), Manifest(root / MANIFEST) as manifest:
+    with recorded_run(root, command) as manifest:
         clean(root, stages)
         pieces = find_videos(folder, manifest)
-        manifest.begin(command)
-        started = time.monotonic()
 
         def run(stage: Stage, given: list[Piece]) -> list[Piece]:
             kept, others = run_stage(stage, given, executor, manifest, retry_failed=args.retry_failed, quiet=args.quiet)
@@ -173,7 +170,6 @@ def process(args: argparse.Namespace, command: Sequence[str]) -> tuple[list[Piec
                 files = run(Cut(stage.name, stage.folder, cfg.align.crf, cfg.align.preset), pieces)
                 pieces = files if last else pieces
         manifest.settle(pieces, dropped)
-        manifest.finish(time.monotonic() - started)
     return pieces, dropped
 
 
@@ -218,28 +214,24 @@ def tell(kept: Sequence[Piece], dropped: Sequence[tuple[str, Outcome]], root: Pa
     print(f"{len(kept)} clips kept" + (f", {seconds / 60:.1f} minutes" if seconds else "") + f"; {root / MANIFEST}")
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    end_well_when_told()
+def run_pipeline(args: argparse.Namespace, command: Sequence[str]) -> int:
+    """The exit status. Raises LatentSyncError."""
     root = output_folder(args)
-    try:
-        use_temporary_folder(args.temp_dir)
-        if args.report:
-            write_report(root / MANIFEST, root / "report", ORDER)
-            return 0
-        kept, dropped = process(args, sys.argv if argv is None else argv)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    use_temporary_folder(args.temp_dir)
+    if args.report:
+        write_report(root / MANIFEST, root / "report", ORDER)
+        return 0
+    kept, dropped = process(args, command)
     tell(kept, dropped, root)
     failed = [outcome for _, outcome in dropped if outcome.status == FAILED]
     for outcome in failed[:20]:
         print(f"failed: {outcome.piece.key}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return run_command(partial(run_pipeline, args, sys.argv if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What all commands that run stages share: where the work is done, who may write, and how they end."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
+import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -13,8 +15,9 @@ from typing import NoReturn
 import torch
 from filelock import FileLock, Timeout
 
-from ..errors import ConfigError
+from ..errors import ConfigError, LatentSyncError
 from .executors import Executor, LocalExecutor
+from .manifest import Manifest
 
 MANIFEST = "manifest.sqlite"
 
@@ -66,7 +69,7 @@ def threads_of_each(args: argparse.Namespace, n_pieces: int) -> int | None:
 
 
 @contextmanager
-def working_in(root: Path) -> Iterator[None]:
+def _working_in(root: Path) -> Iterator[None]:
     """Make the folder of a manifest, and be its only writer. Raises ConfigError where another run works."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,34 @@ def working_in(root: Path) -> Iterator[None]:
         raise ConfigError(f"{root} cannot be written ({error.strerror}); choose another output folder") from error
 
 
-def end_well_when_told() -> None:
+@contextmanager
+def recorded_run(root: Path, command: Sequence[str]) -> Iterator[Manifest]:
+    """The manifest of a folder whose only writer we are, with a run of this command. Raises ConfigError."""
+    with _working_in(root), Manifest(root / MANIFEST) as manifest:
+        manifest.begin(command)
+        started = time.monotonic()
+        yield manifest
+        manifest.finish(time.monotonic() - started)
+
+
+def run_command(action: Callable[[], int], *, goes_on: bool = True) -> int:
+    """The exit status of a command: the action's own, 2 for a mistake of the user, which is told, 130 for Ctrl-C.
+
+    SIGTERM ends the action as an exit does. `goes_on`: whether what is done is kept for the next run.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    _end_well_when_told()
+    try:
+        return action()
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on" if goes_on else "stopped", file=sys.stderr)
+        return 130
+
+
+def _end_well_when_told() -> None:
     """Let SIGTERM end this program as an exit does: open blocks end, workers are stopped."""
     signal.signal(signal.SIGTERM, _leave)
 
