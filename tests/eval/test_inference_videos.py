@@ -25,8 +25,6 @@ from latentsync.processing.piece import Piece
 from latentsync.processing.stage import Outcome, Stage, Work
 from scripts import inference
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Here:
     """Does all work in this process, whose packages are loaded."""
