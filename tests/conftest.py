@@ -1,6 +1,8 @@
 """What every test module shares."""
 
-from collections.abc import Callable, Iterator
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,36 @@ from .wav import read_wav, write_wav
 
 #: Real footage that lies beside a checkout on some machines; it is not part of the project.
 MEDIA = Path(__file__).resolve().parents[2] / "shared/media"
+
+
+#: What takes longest, the longest first: processes that share the files out end at the same time if these begin first.
+LONG = [
+    "train/test_commands.py",
+    "preprocess/test_pipeline.py",
+    "test_command_footage.py",
+    "processing/test_executors.py",
+    "test_command_errors.py",
+    "pipelines/test_memory.py",
+    "media/test_ffmpeg.py",
+    "face/test_place.py",
+    "eval/test_inference_videos.py",
+    "train/test_loop.py",
+    "synthetic/test_eval_synthetic.py",
+    "synthetic/test_make_talking_heads.py",
+]
+
+
+def pytest_configure():
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job that a shell has put into the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else what tests start would ignore Ctrl-C, too
+    # These networks gain nothing by more threads, which wait for each other on a busy machine.
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for what tests start
+
+
+def pytest_collection_modifyitems(items):
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +90,9 @@ def tiny_flags(cache) -> list[str]:
 
 
 @pytest.fixture
-def command(tiny_flags, capsys) -> Iterator[Command]:
+def command(tiny_flags, capsys) -> Command:
     """The command in this process: command(video, sound, out, *flags), command.failure(*arguments)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these networks gain nothing by more, which wait for each other on a busy machine
-    yield Command(tiny_flags, capsys)
-    torch.set_num_threads(threads)
+    return Command(tiny_flags, capsys)
 
 
 @pytest.fixture(scope="session")
@@ -80,17 +109,7 @@ def speech(tmp_path_factory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter):
-    from . import test_golden
-
-    if test_golden.compared:
-        count = sum(test_golden.compared.values())
-        terminalreporter.write_line(f"{count} golden arrays of {len(test_golden.compared)} files compared")
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """torch computes with one thread, and afterwards as before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    properties = [dict(report.user_properties) for report in terminalreporter.getreports("passed")]
+    compared = [found["golden arrays"] for found in properties if "golden arrays" in found]
+    if compared:
+        terminalreporter.write_line(f"{sum(compared)} golden arrays of {len(compared)} files compared")

@@ -50,10 +50,7 @@ def configs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def measure(configs, capsys):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these networks gain nothing by more
-    yield lambda name, *flags: run(capsys, configs / f"{name}.yaml", *flags)
-    torch.set_num_threads(threads)
+    return lambda name, *flags: run(capsys, configs / f"{name}.yaml", *flags)
 
 
 def run(capsys, config, *flags: str) -> dict:

@@ -19,8 +19,6 @@ from .losses.test_terms import random_vgg
 from .metrics.i3d import write_i3d
 from .metrics.test_s3fd import Stub as S3FDStub
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BUILDERS = {
     "syncnet_v2.model": build_metrics.build_syncnet_v2,
     "sfd_face.pth": build_metrics.build_s3fd,

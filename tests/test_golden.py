@@ -9,22 +9,16 @@ from .golden_families import Golden, compare, load_families
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 FILES = sorted(FOLDER.glob("*.json"))
-compared: dict[str, int] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def families(request):
+def families():
     load_families()
-    yield
-    total = f"{sum(compared.values())} golden arrays of {len(compared)} files compared"
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"\n{total}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
-def test_golden(path):
-    compared[path.stem] = compare(Golden.load(path))
+def test_golden(path, record_property):
+    record_property("golden arrays", compare(Golden.load(path)))
 
 
 def test_folder_has_goldens():

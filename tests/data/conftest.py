@@ -47,11 +47,6 @@ def make_clip(
     return path
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_networks(one_thread):
-    """More threads only slow them down."""
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """Three clips, two of them with one base name."""

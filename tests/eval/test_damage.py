@@ -16,7 +16,7 @@ from ..media.make import ffmpeg
 from .here import Here
 from .test_report import no_weights  # noqa: F401 (a fixture)
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_weights")
+pytestmark = pytest.mark.usefixtures("no_weights")
 
 CHOSEN = (UNDAMAGED, "noise 18", "frozen mouth", "wrong identity", "sound late by 4", "swapped sound")
 FRAMES = 36

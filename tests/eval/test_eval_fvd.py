@@ -14,8 +14,6 @@ from ..command import write_clip
 from ..metrics.i3d import write_i3d
 from .test_inference_videos import Here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:

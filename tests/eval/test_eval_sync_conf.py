@@ -27,8 +27,6 @@ from latentsync.models.syncnet_v2 import SyncNetV2
 from ..media.make import ffmpeg
 from .here import Here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 AWKWARD = 'it\'s "a" $(touch x).MP4'
 
 

@@ -24,8 +24,6 @@ from scripts import inference
 
 from .here import Here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def loaded() -> dict:

@@ -23,8 +23,6 @@ from ..media.make import ffmpeg
 from ..metrics.i3d import SmallI3D
 from .here import Here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 AWKWARD = 'it\'s "a" <b>.mp4'
 FRAMES = 40
 

@@ -51,15 +51,16 @@ def test_prefetch_does_nothing_before_the_first_item_is_wanted():
 
 
 def test_prefetch_overlaps_producer_and_consumer():
+    """While an item is used the next one is begun."""
+    begun = [threading.Event() for _ in range(10)]
+
     def slow():
-        for i in range(10):
-            time.sleep(0.02)
+        for i, event in enumerate(begun):
+            event.set()
             yield i
 
-    start = time.monotonic()
-    for _ in prefetch(slow(), 2):
-        time.sleep(0.02)
-    assert time.monotonic() - start < 0.36
+    for i in prefetch(slow(), 2):
+        assert begun[min(i + 1, 9)].wait(30)
 
 
 def test_prefetch_forwards_an_exception_with_its_traceback_after_the_items_before_it():

@@ -72,11 +72,6 @@ class Lights(nn.Module):
         return nn.functional.pad(x.sign(), (0, 1019))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quietly(one_thread):
-    pass
-
-
 def test_the_offset_of_a_person_is_how_early_the_sound_is(tmp_path):
     spoken = rhythm(60)
     path = video(tmp_path / "a film.mkv", 50, {LEFT: spoken[:50]}, spoken[3:53])

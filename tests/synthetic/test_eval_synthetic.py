@@ -40,7 +40,7 @@ def judge_flags(tmp_path_factory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def drawn(espeak, tiny_flags, one_thread, tmp_path_factory) -> tuple[Path, int, list[dict]]:
+def drawn(espeak, tiny_flags, tmp_path_factory) -> tuple[Path, int, list[dict]]:
     """The command on a clip of 1.2 s: its folder, exit status and rows."""
     folder = tmp_path_factory.mktemp("drawn")
     clips = ["--count", "1", "--seed", "46", "--size", "288", "--seconds", "1.2", "1.2", "--workers", "1"]
@@ -176,7 +176,7 @@ def test_pairs_of_footage_are_found_by_their_names(tmp_path):
         pairs_of(tmp_path / "nothing")
 
 
-def test_footage_is_measured_without_truth(tiny_flags, judge_flags, one_thread, clip, speech, tmp_path, capsys):
+def test_footage_is_measured_without_truth(tiny_flags, judge_flags, clip, speech, tmp_path, capsys):
     footage = tmp_path / "footage"
     footage.mkdir()
     shutil.copy(clip, footage / "a_video.mp4")

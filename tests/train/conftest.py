@@ -7,14 +7,16 @@ from diffusers import AutoencoderKL
 
 from latentsync.build import build_vae
 from latentsync.data.clips import TrainingClip
+from latentsync.train import log
 from scripts.make_seeded_checkpoints import VAE_LEVELS, write_vae
 
 from .tiny import write_clips
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_networks(one_thread):
-    """More threads only slow them down."""
+@pytest.fixture(autouse=True)
+def no_charts(monkeypatch):
+    """They take longer than all the rest of a test's runs; what a module or another process runs draws its own."""
+    monkeypatch.setattr(log, "draw_chart", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

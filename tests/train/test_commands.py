@@ -35,24 +35,25 @@ from ..command import demo_frames, write_clip
 from ..data.conftest import make_clip, noise
 from ..wav import write_wav
 from .test_loop import assert_equal_runs, curve, weights
-from .tiny import FRAMES, SIDE, SYNCNET, fill, write_config
+from .tiny import FRAMES, SYNCNET, fill, write_config
 
 PATIENCE_S = 300  # of a busy machine
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Six clips of 3 s, and small configurations that name them."""
+    """Six clips of 3 s, and configurations of small networks for pictures of 64 pixels that name them."""
     root = tmp_path_factory.mktemp("commands")
     for seed in range(6):
         make_clip(root / f"clips/{seed}.mp4", seed=seed)
     data = {"train_data_dir": str(root / "clips"), "val_data_dir": str(root / "clips"), "cache_frames": True}
+    visual_encoder = {**SYNCNET["model"]["visual_encoder"], "downsample_factors": [[2, 4], 4, 4]}
     syncnet = {
-        "data": {**SYNCNET["data"], **data, "num_workers": 2, "gradient_accumulation_steps": 2},
+        "data": {**SYNCNET["data"], **data, "resolution": 64, "num_workers": 2, "gradient_accumulation_steps": 2},
         "run": {"max_train_steps": 8, "validation_steps": 4},
         "ckpt": {"save_ckpt_steps": 3, "inference_ckpt_path": str(root / "syncnet.pt")},
         "optimizer": {"lr": 1e-3, "lr_scheduler": "cosine"},
-        "model": SYNCNET["model"],
+        "model": {**SYNCNET["model"], "visual_encoder": visual_encoder},
     }
     cfg = load_config(SyncNetConfig, write_config(root / "syncnet.yaml", "syncnet/demo", syncnet))
     save_checkpoint(root / "syncnet.pt", fill(StableSyncNet(**model_config(cfg))).state_dict())
@@ -79,9 +80,9 @@ def folder(tmp_path_factory) -> Path:
         },
     }
     write_config(root / "unet.yaml", "unet/seeded_tiny", unet)
-    for side in (64, SIDE):  # here, rather than in several processes of each command
-        settings = PrepareSettings(root / "cache/training", Needs(FRAMES, 48, 16), resolution=side, n_workers=1)
-        prepare(find_clips(root / "clips"), settings)
+    # Here, rather than in several processes of each command.
+    settings = PrepareSettings(root / "cache/training", Needs(FRAMES, 48, 16), resolution=64, n_workers=1)
+    prepare(find_clips(root / "clips"), settings)
     return root
 
 
@@ -143,29 +144,25 @@ def whole(folder) -> Path:
     return folder / "whole"
 
 
-def test_a_killed_run_goes_on_bit_for_bit(folder, whole):
-    run = folder / "killed"
-    for rows in (4, 7):  # behind the kept steps 3 and 6, and within epochs
-        workers = stop_after(start(folder, "syncnet", "--run_dir", run), run, rows, subprocess.Popen.kill)
-        assert len(workers) == 2
-        wait_for(lambda left=workers: not any(map(psutil.pid_exists, left)))
-        (run / "checkpoints/.state-8-abcd_123.pt").touch()  # as a kill while a checkpoint is written leaves it
+def test_a_run_that_was_stopped_and_then_killed_goes_on_bit_for_bit(folder, whole):
+    run = folder / "disturbed"
+    # `timeout`, a terminal and torchrun send a signal to all processes, the loader's too: a run ends after its step.
+    process = start(folder, "syncnet", "--run_dir", run)
+    stop_after(process, run, 1, lambda p: os.killpg(p.pid, signal.SIGTERM))
+    assert process.returncode == 0, (folder / "output").read_text()
+    assert len(curve(run)) == kept_steps(run / "checkpoints")[-1] < 5
+
+    # Behind the kept step 3, and within an epoch.
+    workers = stop_after(start(folder, "syncnet", "--run_dir", run), run, 5, subprocess.Popen.kill)
+    assert len(workers) == 2
+    wait_for(lambda: not any(map(psutil.pid_exists, workers)))
+    (run / "checkpoints/.state-8-abcd_123.pt").touch()  # as a kill while a checkpoint is written leaves it
+
     assert cli(folder, "syncnet", "--run_dir", run) == 0
     assert_equal_runs(run, whole)
     assert [row["step"] for row in read_table(run / "validation.csv")] == ["4", "8"]
     assert (run / "validation.csv").read_text() == (whole / "validation.csv").read_text()
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
-
-
-def test_a_signal_to_all_of_its_processes_ends_a_run_after_its_step(folder, whole):
-    """As `timeout`, a terminal and torchrun send it: also to the loader's processes."""
-    run = folder / "stopped"
-    process = start(folder, "syncnet", "--run_dir", run)
-    stop_after(process, run, 1, lambda p: os.killpg(p.pid, signal.SIGTERM))
-    assert process.returncode == 0, (folder / "output").read_text()
-    assert len(curve(run)) == kept_steps(run / "checkpoints")[-1] < 8
-    assert cli(folder, "syncnet", "--run_dir", run) == 0
-    assert_equal_runs(run, whole)
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(folder):

@@ -1,6 +1,7 @@
 """The loop by itself, with a network of forty weights."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from latentsync.train.log import read_table
 from latentsync.train.loop import train
 from latentsync.train.state import kept_steps
 
-from .toy import Points, ToyTask, plan
+from .toy import Points, ToyTask, plan, run
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -194,30 +195,34 @@ def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
     assert not any(path.exists() for path in leftovers) and all(path.exists() for path in others)
 
 
-def toy_ranks(n: int, *arguments: object) -> subprocess.CompletedProcess:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)]
-    command = [sys.executable, *launcher, "-m", "tests.train.toy", *map(str, arguments)]
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Two processes that do three runs, as starting them takes longest; the last one meets what is not finite."""
+    folder = tmp_path_factory.mktemp("ranks")
+    runs = [(folder / "1", 4, 1), (folder / "2", 4, 2), (folder / "poison", 4, 1, 22)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "tests.train.toy", json.dumps(runs, default=str)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return folder, done
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_two_processes_equal_one_with_twice_the_batch(tmp_path, accumulation):
+def test_two_processes_equal_one_with_twice_the_batch(two_ranks, tmp_path, accumulation):
     """But for the order of sums: gradients are averaged over the processes."""
-    result = toy_ranks(2, tmp_path / "two", 4, accumulation, -1)
-    assert result.returncode == 0, result.stderr
-    result = toy_ranks(1, tmp_path / "one", 8, accumulation, -1)
-    assert result.returncode == 0, result.stderr
-    for a, b in zip(weights(tmp_path / "one").values(), weights(tmp_path / "two").values(), strict=True):
+    two, one = two_ranks[0] / str(accumulation), tmp_path
+    assert kept_steps(two / "checkpoints") == [4, 8, 12], two_ranks[1].stderr
+    run(one, 8, accumulation)
+    for a, b in zip(weights(one).values(), weights(two).values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    losses = [[float(row["loss"]) for row in read_table(tmp_path / name / "metrics.csv")] for name in ("one", "two")]
+    losses = [[float(row["loss"]) for row in read_table(folder / "metrics.csv")] for folder in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_all_processes_stop_at_a_batch_of_one_of_them(tmp_path):
-    result = toy_ranks(2, tmp_path, 4, 1, 22)  # the second process's, in step 3
-    assert result.returncode != 0
-    assert result.stderr.count("TrainingError: step 3") == 2 and "clip22.mp4" in result.stderr
+def test_all_processes_stop_at_a_batch_of_one_of_them(two_ranks):
+    folder, done = two_ranks  # 22 is a sample of the second process, in step 3
+    assert done.returncode != 0 and kept_steps(folder / "poison/checkpoints") == []
+    assert done.stderr.count("TrainingError: step 3") == 2 and "clip22.mp4" in done.stderr
 
 
 def test_points_depend_on_their_number_alone():

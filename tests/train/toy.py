@@ -1,5 +1,6 @@
 """A linear network that learns a line, with everything the loop asks of a task; also as a command for torchrun."""
 
+import json
 import sys
 from pathlib import Path
 from types import MappingProxyType
@@ -56,9 +57,14 @@ def plan(**changes) -> Plan:
     return Plan(**(values | changes))
 
 
-if __name__ == "__main__":  # under torchrun: FOLDER BATCH ACCUMULATION POISON
-    folder, batch, accumulation, poison = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+def run(folder: Path, batch_size: int, accumulation: int, poison: int = -1) -> None:
+    """A run whose result does not depend on the number of processes, as each would draw its own dropout."""
     task = ToyTask(poison)
-    task.model[1].p = 0.0  # each process draws its own dropout
+    task.model[1].p = 0.0
+    train(task, plan(batch_size=batch_size, accumulation=accumulation), folder, torch.device("cpu"))
+
+
+if __name__ == "__main__":  # under torchrun: runs, as JSON
     with dist.process_group(torch.device("cpu")):
-        train(task, plan(batch_size=batch, accumulation=accumulation), folder, torch.device("cpu"))
+        for folder, *numbers in json.loads(sys.argv[1]):
+            run(Path(folder), *numbers)
