@@ -20,15 +20,13 @@ def edited_face(result: Path, source: Path, detector: FaceDetector) -> FaceChoic
     It is a point where the source shows several faces, else the only one. Encoding changes all faces a little, so that
     the changes of some frames are added up. Raises MediaError.
     """
-    faces: list[tuple[np.ndarray, float]] = []  # centre and change of each, by its place in the first frame
+    faces: list[tuple[np.ndarray, float]] = []  # centre and change of each, since the first frame with so many
     with ExitStack() as open_files:
         videos = [open_files.enter_context(closing(decode_frames(path, FPS))) for path in (result, source)]
         for made, frame in islice(zip(*videos, strict=False), 0, EVERY * MOST, EVERY):
             boxes = [found.box for found in detector.boxes(frame) if detector.accepts(found)]
-            if not faces:
+            if len(boxes) > len(faces):
                 faces = [(_centre(box), 0.0) for box in boxes]
-            if len(faces) < 2 and len(boxes) < 2:
-                continue
             for box in boxes:
                 i = int(np.argmin([np.hypot(*(centre - _centre(box))) for centre, _ in faces]))
                 faces[i] = faces[i][0], faces[i][1] + _change(made, frame, box)
