@@ -40,7 +40,7 @@ def test_each_measure_notices_what_it_must(good, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(eval_damage, "choose_executor", lambda _: Here())
     assert cli(["--pairs", str(good), "--out", str(tmp_path), "--quiet", "--device", "cpu"]) == 0
     told = capsys.readouterr()
-    assert "true pairs from false ones: 1.0000" in told.out and "!" not in told.out
+    assert "true pairs are told from false ones: area under the ROC curve 1.0000" in told.out and "!" not in told.out
     with (tmp_path / "damage.csv").open() as file:
         found = {(row["damage"], row["column"]): row for row in csv.DictReader(file)}
     must = {key for key, row in found.items() if row["must"] == "True"}
