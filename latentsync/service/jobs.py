@@ -221,7 +221,7 @@ class JobStore:
         report: dict[str, Any] | None = None,
     ) -> bool:
         marks = ", ".join("?" * len(allowed))
-        row = (status, time.time(), reason, report and json.dumps(report), id, *allowed)
+        row = (status, time.time(), reason, None if report is None else json.dumps(report), id, *allowed)
         with self._lock:
             sql = (
                 "UPDATE jobs SET status = ?, ended = ?, stage = '', reason = ?, report = ? "
@@ -255,5 +255,5 @@ class JobStore:
 def _job(row: tuple) -> Job:
     values = dict(zip([field.name for field in fields(Job)], row, strict=True))
     values["options"] = json.loads(values["options"])
-    values["report"] = values["report"] and json.loads(values["report"])
+    values["report"] = json.loads(values["report"] or "null")
     return Job(**values)
