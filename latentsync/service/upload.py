@@ -16,7 +16,6 @@ from .errors import Refusal
 PIECE = 1 << 20  # bytes that are written at once
 PATIENCE_S = 60.0  # without any byte
 MAX_TEXT = 16_384  # bytes of a field that is not a file
-MAX_HEADERS = 16_384  # bytes before the content of a part
 FILES, TEXTS = ("video", "audio"), ("options", "webhook")
 
 
@@ -83,7 +82,7 @@ class _Reader:
         self._names: dict[str, str] = {}
         self._texts: dict[str, bytearray] = {}
         self._header, self._value = bytearray(), bytearray()
-        self._disposition, self._header_bytes = b"", 0
+        self._disposition = b""
         self._file: BinaryIO | None = None
         self._text: bytearray | None = None
         self._ended = False
@@ -116,14 +115,12 @@ class _Reader:
             self._file = None
 
     def _on_part_begin(self) -> None:
-        self._disposition, self._header_bytes = b"", 0
+        self._disposition = b""
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._count(end - start)
         self._header += data[start:end]
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._count(end - start)
         self._value += data[start:end]
 
     def _on_header_end(self) -> None:
@@ -161,8 +158,3 @@ class _Reader:
 
     def _on_end(self) -> None:
         self._ended = True
-
-    def _count(self, n: int) -> None:
-        self._header_bytes += n
-        if self._header_bytes > MAX_HEADERS:
-            raise Refusal(400, "the headers of a part are too long; expected multipart/form-data")

@@ -1,6 +1,7 @@
-"""Servers with stub pipelines."""
+"""Servers with stub pipelines, and a receiver of their webhooks."""
 
 from contextlib import ExitStack
+from threading import Thread
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,6 +10,7 @@ from latentsync.service.api import build_app
 from latentsync.service.runner import Model
 from latentsync.service.settings import Settings
 
+from .receiver import Receiver
 from .stub import StubPipeline
 
 
@@ -30,3 +32,13 @@ def client(tmp_path, stub):
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield make
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -1,56 +1,13 @@
 import json
 import socket
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from latentsync.service import webhook
 from latentsync.service.errors import Refusal
 from latentsync.service.webhook import Webhooks, is_public, resolve
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what is posted to it, and answers as told."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.got: list[tuple[str, str, bytes]] = []
-        self.statuses: list[int] = []  # the next answers, then 200
-        self.stalls = False
-
-    def url(self, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.server_port}/done?x=1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append((self.path, self.headers["host"], body))
-        if self.server.stalls:
-            for _ in range(100):  # a byte now and then, so that no single read takes long
-                sleep(0.05)
-                self.wfile.write(b"H")
-        status = self.server.statuses.pop(0) if self.server.statuses else 200
-        self.send_response(status)
-        self.send_header("location", "/elsewhere")
-        self.end_headers()
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.fixture
-def receiver():
-    server = Receiver()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
@@ -96,7 +53,7 @@ def test_the_job_is_posted(receiver):
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://example.org/x", "file:///etc/passwd", "example.org", "http://", "https:///x", "http://[", "", "\0",
+    ["ftp://example.org/x", "file:///etc/passwd", "example.org", "http://", "https:///x", "", "\0",
      "http://user:word@example.org/", "https://example.org/" + "x" * 3000],
 )  # fmt: skip
 def test_only_plain_http_urls(url):
@@ -123,7 +80,7 @@ def test_others_are(address):
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0"]
+    "host", ["127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0", "["]
 )
 def test_no_way_of_writing_this_machine_is_public(host):
     with pytest.raises(Refusal, match=r"webhook: .* is not (a public address|known)"):
