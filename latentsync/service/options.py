@@ -29,7 +29,7 @@ class JobOptions(BaseModel):
     guidance_scale: Annotated[float, Field(ge=1, le=3, allow_inf_nan=False)] | None = Field(
         None, description="More is in better sync and less steady; 1 is off. The model's own if left out."
     )
-    inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    inference_steps: Annotated[int, Field(ge=1, le=999)] | None = Field(
         None, description="More is better and slower. The model's own if left out."
     )
     seed: int = Field(1247, ge=-1, le=MAX_SEED, description="-1 is random; the report says which seed was used.")
