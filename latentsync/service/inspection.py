@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 
+from ..errors import MediaError
 from ..media.ffmpeg import picture_times, probe, probe_audio, url
 from .errors import Refusal
 from .settings import Settings
@@ -34,24 +35,31 @@ def check_inputs(video: Path, audio: Path, settings: Settings) -> None:
 
 
 def sound_length(path: Path, enough: float) -> float:
-    """Seconds of the first audio stream, as its packets say rather than the header; not read far beyond `enough`."""
-    with av.open(url(path), options=_CLOSED) as container:
-        stream = container.streams.audio[0]
-        lasted = last = 0  # some formats tell durations, some times
-        first = None
-        for packet in container.demux(stream):
-            lasted += packet.duration or 0
-            if packet.pts is not None:
-                first = packet.pts if first is None else first
-                last = packet.pts - first
-            if max(lasted, last) * stream.time_base > enough:
-                break
-        return float(max(lasted, last) * stream.time_base)
+    """Seconds of the first audio stream, as its packets say rather than the header; not read far beyond `enough`.
+
+    Raises MediaError.
+    """
+    lasted = last = 0  # some formats tell durations, some times
+    first = None
+    try:
+        with av.open(url(path), options=_CLOSED, metadata_errors="replace") as container:
+            stream = container.streams.audio[0]
+            unit = stream.time_base
+            for packet in container.demux(stream):
+                lasted += packet.duration or 0
+                if packet.pts is not None:
+                    first = packet.pts if first is None else first
+                    last = packet.pts - first
+                if max(lasted, last) * unit > enough:
+                    break
+    except av.FFmpegError as error:
+        raise MediaError(f"{path} is damaged ({error.strerror}); copy it again or convert it to wav") from error
+    return float(max(lasted, last) * unit)
 
 
 def _check_format(path: Path) -> None:
     try:
-        with av.open(url(path), options=_CLOSED):
+        with av.open(url(path), options=_CLOSED, metadata_errors="replace"):
             pass
     except (av.FFmpegError, OSError):
         raise Refusal(

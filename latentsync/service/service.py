@@ -9,9 +9,8 @@ from threading import Event, Thread
 
 from anyio.to_thread import run_sync
 
-from ..errors import LatentSyncError
+from .apart import check_inputs_apart, prepare
 from .errors import Refusal
-from .inspection import check_inputs
 from .jobs import ENDED, Job, JobStore
 from .options import read_options
 from .runner import Model, Runner
@@ -45,6 +44,7 @@ class Service:
         self._runner = Runner(self.store, self.storage, models, self._notify)
         self._webhooks = Webhooks(allow_private=settings.allow_private_webhooks)
         self._stopping = Event()
+        self._preparation = Thread(target=prepare, name="preparation", daemon=True)
         self._sweeper = Thread(target=self._sweep_often, name="sweeper", daemon=True)
 
     def start(self) -> None:
@@ -52,14 +52,16 @@ class Service:
         for job in self.store.to_notify():
             self._notify(job.id)
         self._runner.start()
+        self._preparation.start()
         self._sweeper.start()
 
     def stop(self) -> None:
         """Put jobs that are worked on back into the queue, and let another server use the data folder."""
         self._stopping.set()
         self._runner.stop()
-        if self._sweeper.is_alive():
-            self._sweeper.join()
+        for thread in (self._sweeper, self._preparation):
+            if thread.is_alive():
+                thread.join()
         self._webhooks.close()
         self.store.close()
 
@@ -117,9 +119,7 @@ class Service:
         names = {kind: shown_name(form.names[kind], kind) for kind in FILES}
         told = {paths[kind]: names[kind] for kind in FILES}
         try:
-            check_inputs(paths["video"], paths["audio"], self.settings)
-        except LatentSyncError as error:
-            raise Refusal(422, for_client(str(error), told)) from None
+            check_inputs_apart(paths["video"], paths["audio"], self.settings)
         except Refusal as refusal:
             raise Refusal(refusal.status, for_client(refusal.sentence, told)) from None
         job = self.store.add(

@@ -1,12 +1,18 @@
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latentsync.errors import MediaError
+from latentsync.service import apart
+from latentsync.service.apart import check_inputs_apart
 from latentsync.service.errors import Refusal
 from latentsync.service.inspection import check_inputs, sound_length
 from latentsync.service.settings import Settings
+from latentsync.workers import run_jobs
 
 from ..media.make import numbered_video, tone
 from ..wav import write_wav
@@ -80,3 +86,46 @@ def test_what_is_missing_is_told(files, tmp_path):
     assert "empty.mp4 is not a readable" in refused(empty, files[1])
     assert "has no video stream" in refused(files[1], files[1])
     assert "has no audio stream" in refused(files[0], numbered_video(tmp_path / "mute.mp4", 2))
+
+
+def crash(settings: Settings, inputs: object) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_file_that_takes_its_process_down_is_refused(files, monkeypatch):
+    monkeypatch.setattr(apart, "_check", crash)
+    with pytest.raises(Refusal, match="is damaged, nothing can read it") as caught:
+        check_inputs_apart(*files, Settings(Path("unused")))
+    assert caught.value.status == 422
+
+
+def test_inspection_apart_says_the_same(files):
+    check_inputs_apart(*files, Settings(Path("unused")))
+    for video, audio, limits in ((*files, {"max_seconds": 0.5}), (files[1], files[1], {})):
+        with pytest.raises(Refusal) as caught:
+            check_inputs_apart(video, audio, Settings(Path("unused"), **limits))
+        assert caught.value.sentence == refused(video, audio, **limits)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".wav", ".mp3", ".ogg"])
+def test_damage_is_never_more_than_a_refusal(tmp_path, suffix):
+    """The file with other bytes in some places, often cut off; decoders may crash, this process may not."""
+    rng = np.random.default_rng(0)
+    speech = tone(tmp_path / "speech.wav", 0.5)
+    if suffix in (".mp4", ".mkv"):
+        whole = numbered_video(tmp_path / f"whole{suffix}", 12, audio=speech).read_bytes()
+    else:
+        whole = tone(tmp_path / f"whole{suffix}", 0.5).read_bytes()
+    video = tmp_path / "video.png"
+    video.write_bytes(picture(1))
+    jobs = []
+    for i in range(30):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[rng.integers(0, len(data), rng.integers(1, 40))] = rng.integers(0, 256)
+        path = tmp_path / f"damaged {i}{suffix}"
+        path.write_bytes(data[: rng.integers(1, 2 * len(data))].tobytes())
+        jobs += [apart._Inputs(video, path), apart._Inputs(path, path)]
+    settings = Settings(Path("unused"))
+    done = list(run_jobs(partial(apart._check, settings), jobs, n_workers=1, apart=True, limit_s=20))
+    assert len(done) == len(jobs)
+    assert [one.failure for one in done if one.failure and not one.lost] == []

@@ -26,7 +26,7 @@ def running(data, gate):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["latentsync.service.api", "tests.service.stub"])
     port = free_port()
-    process = context.Process(target=serve, args=(str(data), str(gate), port), daemon=True)
+    process = context.Process(target=serve, args=(str(data), str(gate), port))
     process.start()
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
