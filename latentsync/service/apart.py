@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from threading import Semaphore
 
-from ..errors import LatentSyncError
 from ..workers import run_jobs
 from .errors import Refusal
 from .inspection import check_inputs
@@ -47,6 +46,4 @@ def _check(settings: Settings, inputs: _Inputs) -> tuple[int, str] | None:
         check_inputs(inputs.video, inputs.audio, settings)
     except Refusal as refusal:
         return refusal.status, refusal.sentence
-    except LatentSyncError as error:
-        return 422, str(error)
     return None

@@ -20,18 +20,14 @@ _CLOSED = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 
 def check_inputs(video: Path, audio: Path, settings: Settings) -> None:
-    """Raise Refusal or MediaError for files that cannot be worked on or are beyond the limits."""
-    for path in (video, audio):
-        _check_format(path)
-    info = probe(video)
-    if info.width * info.height > settings.max_pixels:
-        raise Refusal(
-            413, f"{video} has {info.width} x {info.height} pixels, expected {settings.max_pixels} at most; shrink it"
-        )
-    times = picture_times(video)  # a header may say anything
-    _check_length(video, float(times[-1]) if len(times) else 0.0, settings)
-    probe_audio(audio)
-    _check_length(audio, sound_length(audio, settings.max_seconds), settings)
+    """Raise Refusal for files that cannot be worked on or are beyond the limits."""
+    try:
+        _check_formats(video, audio)
+        _check_video(video, settings)
+        probe_audio(audio)
+        _check_length(audio, sound_length(audio, settings.max_seconds), settings)
+    except MediaError as error:
+        raise Refusal(422, str(error)) from None
 
 
 def sound_length(path: Path, enough: float) -> float:
@@ -57,14 +53,25 @@ def sound_length(path: Path, enough: float) -> float:
     return float(max(lasted, last) * unit)
 
 
-def _check_format(path: Path) -> None:
-    try:
-        with av.open(url(path), options=_CLOSED, metadata_errors="replace"):
-            pass
-    except (av.FFmpegError, OSError):
+def _check_formats(*paths: Path) -> None:
+    for path in paths:
+        try:
+            with av.open(url(path), options=_CLOSED, metadata_errors="replace"):
+                pass
+        except (av.FFmpegError, OSError):
+            raise Refusal(
+                422, f"{path} is not a readable video or sound file of a known format; convert it to mp4 or wav"
+            ) from None
+
+
+def _check_video(path: Path, settings: Settings) -> None:
+    info = probe(path)
+    if info.width * info.height > settings.max_pixels:
         raise Refusal(
-            422, f"{path} is not a readable video or sound file of a known format; convert it to mp4 or wav"
-        ) from None
+            413, f"{path} has {info.width} x {info.height} pixels, expected {settings.max_pixels} at most; shrink it"
+        )
+    times = picture_times(path)  # a header may say anything
+    _check_length(path, float(times[-1]) if len(times) else 0.0, settings)
 
 
 def _check_length(path: Path, seconds: float, settings: Settings) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.errors import MediaError
-from latentsync.service import apart
+from latentsync.service import apart, service
 from latentsync.service.apart import check_inputs_apart
 from latentsync.service.errors import Refusal
 from latentsync.service.inspection import check_inputs, sound_length
@@ -16,7 +15,7 @@ from latentsync.workers import run_jobs
 
 from ..media.make import numbered_video, tone
 from ..wav import write_wav
-from .stub import picture, sound
+from .stub import form, picture, sound
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def files(tmp_path) -> tuple[Path, Path]:
 
 
 def refused(video: Path, audio: Path, **settings) -> str:
-    with pytest.raises((Refusal, MediaError)) as caught:
+    with pytest.raises(Refusal) as caught:
         check_inputs(video, audio, Settings(Path("unused"), **settings))
     return str(caught.value)
 
@@ -97,6 +96,17 @@ def test_a_file_that_takes_its_process_down_is_refused(files, monkeypatch):
     with pytest.raises(Refusal, match="is damaged, nothing can read it") as caught:
         check_inputs_apart(*files, Settings(Path("unused")))
     assert caught.value.status == 422
+
+
+def test_a_server_goes_on_after_such_a_file(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "check_inputs_apart", check_inputs_apart)
+    client = client()
+    with monkeypatch.context() as context:
+        context.setattr(apart, "_check", crash)
+        answer = client.post("/v2/generate", **form(tmp_path))
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "face 1.png or speech 1.wav is damaged, nothing can read it; convert it again"
+    assert client.post("/v2/generate", **form(tmp_path)).status_code == 201
 
 
 def test_inspection_apart_says_the_same(files):

@@ -29,7 +29,7 @@ def running(data, gate):
     process = context.Process(target=serve, args=(str(data), str(gate), port))
     process.start()
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
             end = time.monotonic() + 60
             while True:
                 try:
