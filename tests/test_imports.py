@@ -19,6 +19,7 @@ LAYERS = [
     {"build"},
     {"build_metrics"},
     {"judges"},
+    {"service"},
 ]
 ALLOWED = {
     ("config", "schema"),

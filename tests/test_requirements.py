@@ -22,6 +22,7 @@ DISTRIBUTIONS = {  # import name -> distribution, where they differ
     "huggingface_hub": "huggingface-hub",
     "imageio_ffmpeg": "imageio-ffmpeg",
     "skimage": "scikit-image",
+    "python_multipart": "python-multipart",
     "torch_fidelity": "torch-fidelity",
     "whisper": "openai-whisper",
     "yaml": "pyyaml",

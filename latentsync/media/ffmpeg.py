@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
             raise MediaError(f"{path} is not a file; expected a video or sound file")
         if path.stat().st_size == 0:
             raise MediaError(f"{path} is empty; expected a video or sound file, so copy or download it again")
-        with av.open(url(path)) as container:
+        with av.open(url(path), metadata_errors="replace") as container:
             if container.format.name == "tty":  # ffmpeg draws any .txt as a picture
                 raise MediaError(f"{unreadable} (plain text); choose another file")
             yield container
@@ -140,10 +140,12 @@ def url(path: Path) -> str:
 
 
 def _audio_info(container: av.container.InputContainer) -> AudioInfo | None:
-    """The first audio stream."""
+    """The first audio stream; None where there is none, or one of an unknown codec."""
     if not container.streams.audio:
         return None
     context = container.streams.audio[0].codec_context
+    if context is None:
+        return None
     return AudioInfo(context.codec.canonical_name, context.sample_rate, context.channels)
 
 
@@ -174,7 +176,7 @@ def _shown_size(stream: av.VideoStream, rotation: int) -> tuple[int, int]:
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     """The first one that is not a cover picture."""
     streams = [s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE_STREAM]
-    if not streams:
+    if not streams or streams[0].codec_context is None:  # the latter is an unknown codec
         raise MediaError(f"{path} has no video stream; expected a video, so choose another file")
     return streams[0]
 

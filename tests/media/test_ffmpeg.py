@@ -875,3 +875,17 @@ def test_damage_is_an_error_where_it_shall_be(tmp_path, caplog):
     assert list(decode_frames(path)) and "may be damaged" in caplog.text
     with pytest.raises(MediaError, match=r"b\.mkv is damaged: .*; copy or download it again"):
         list(decode_frames(path, strict=True))
+
+
+def test_names_in_other_encodings_do_no_harm(tmp_path):
+    path = tone(tmp_path / "a.wav", 0.2)
+    title = b"INFOINAM" + (4).to_bytes(4, "little") + b"\x90\xe9\xff\0"
+    path.write_bytes(path.read_bytes() + b"LIST" + len(title).to_bytes(4, "little") + title)
+    assert probe_audio(path).sample_rate > 0
+
+
+def test_a_codec_that_nobody_knows_is_told(tmp_path):
+    path = numbered_video(tmp_path / "a.mp4", 3)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(MediaError, match="no video stream"):
+        probe(path)
