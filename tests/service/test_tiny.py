@@ -21,7 +21,7 @@ URL = "/v2/generate"
 
 
 @pytest.fixture(scope="module")
-def model(tiny_flags, one_thread) -> Model:
+def model(tiny_flags) -> Model:
     args = inference.parse([*tiny_flags, "--preset", "ultrafast"])
     cfg = inference.choose_weights(args)
     pipeline = build_pipeline(cfg, args.inference_ckpt_path, device="cpu", dtype="fp32", detector=KnownFaces)
