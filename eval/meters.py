@@ -11,7 +11,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 
 from latentsync.face.detect import FaceDetector
 from latentsync.metrics.flicker import Flicker
-from latentsync.metrics.identity import FaceEmbedder
+from latentsync.metrics.identity import FaceEmbedder, identity_similarity
 from latentsync.metrics.mouth import lip_distance, lip_gap
 
 EVERY = 5  # frames between those that slow networks look at
@@ -163,8 +163,8 @@ class Identity(Meter):
         for moment in sparse(moments):
             meshes = [moment.mesh_of(name, self._detector) for name in names]
             if all(mesh is not None for mesh in meshes):
-                a, b = self._embed([getattr(moment, name).frame for name in names], meshes)
-                self._found.append(float(a @ b))
+                result, reference = self._embed([getattr(moment, name).frame for name in names], meshes)
+                self._found.append(identity_similarity(result[None], reference[None]))
 
     def values(self) -> dict[str, float]:
         return {"identity": mean(self._found)}
