@@ -35,6 +35,8 @@ from .job import check_job, temporary_folder
 from .report import LipsyncReport, Stopwatch
 from .windows import Item, cut_windows
 
+FrameCallback = Callable[[np.ndarray, np.ndarray], None]
+
 SAMPLE_RATE = 16000  # Hz, what the audio encoder hears
 FRAME_RATE = 25  # Hz, what the networks were trained on
 
@@ -117,6 +119,7 @@ class LipsyncPipeline:
         cache_interval: int = 1,
         windows_per_call: int = 1,
         progress: Callable[[int, int], None] | None = None,
+        on_frame: FrameCallback | None = None,
         **ignored,
     ) -> LipsyncReport:
         """Make the lips of `video_path` follow `audio_path`.
@@ -137,6 +140,8 @@ class LipsyncPipeline:
             cache_interval: 1 is exact, 3 reuses deep features as DeepCache does.
             windows_per_call: windows stacked in one call of the networks.
             progress: called with (frames done, frames in all).
+            on_frame: called in another thread, in order, with each frame as it was and as it became, (h, w, 3) uint8
+                RGB both; they are not to be written to. What it raises ends the run.
 
         Raises MediaError, NoFaceError, ConfigError or MemoryLimitError; then `video_out_path` is what it was.
         """
@@ -189,7 +194,7 @@ class LipsyncPipeline:
                 with closing(prefetch(aligned, depth)) as faces:
                     audio = clock.each("sound", self.audio_encoder.stream(samples, total, rate))
                     synced = sync_keys(zip(faces, audio, strict=False), key_step(rate), sync)
-                    with closing(map_ahead(self._finisher(mask, writer, clock), synced, depth)) as finished:
+                    with closing(map_ahead(self._finisher(mask, writer, clock, on_frame), synced, depth)) as finished:
                         for has_face in finished:
                             report.add(has_face=has_face)
                             if progress is not None:
@@ -235,7 +240,7 @@ class LipsyncPipeline:
         clock: Stopwatch,
     ) -> Iterator[AlignedFace]:
         """The aligned face of each frame; runs in a thread of its own."""
-        with self._borrowed_detector() as detector:
+        with self.borrowed_detector() as detector:
             aligner = FaceAligner(
                 resolution,
                 reference=not self.options.precise_alignment,
@@ -245,7 +250,7 @@ class LipsyncPipeline:
             yield from clock.each("decode and align", aligned)
 
     @contextmanager
-    def _borrowed_detector(self) -> Iterator[FaceDetector]:
+    def borrowed_detector(self) -> Iterator[FaceDetector]:
         """A detector that no other run uses meanwhile."""
         try:
             detector = self.idle_detectors.pop()
@@ -372,7 +377,9 @@ class LipsyncPipeline:
             return torch.default_generator
         return torch.cuda.default_generators[self.device.index or 0]
 
-    def _finisher(self, mask: Tensor, writer: VideoWriter, clock: Stopwatch) -> Callable[[SyncedFace], bool]:
+    def _finisher(
+        self, mask: Tensor, writer: VideoWriter, clock: Stopwatch, on_frame: FrameCallback | None
+    ) -> Callable[[SyncedFace], bool]:
         """A function that puts a face back and writes its frame; whether it has one."""
         paste = FacePaster(mask) if self.options.paste_mouth_only else paste_crop
 
@@ -383,6 +390,8 @@ class LipsyncPipeline:
                     frame = paste(frame, face.crop, face.pose.matrix)
             with clock("encode"):
                 writer.write(frame)
+            if on_frame is not None:
+                on_frame(face.frame, frame)
             return face.pose is not None
 
         return finish

@@ -51,10 +51,10 @@ _FORM = {
 _key = APIKeyHeader(name="x-api-key", auto_error=False, description="Where the operator has set one.")
 
 
-def build_app(settings: Settings, load: Callable[[str], Model]) -> FastAPI:
+def build_app(settings: Settings, load: Callable[[str, str], Model]) -> FastAPI:
     """A server that works while its lifespan lasts; `app.state.service` is what the API calls.
 
-    `load(device)` is called once for each device, here. Raises what it raises, and ConfigError where the data folder
+    `load(device, model)` is called once for each device and each of the settings' models, here. Raises what it raises, and ConfigError where the data folder
     cannot be used.
     """
     service = Service(settings, load)
@@ -150,7 +150,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """Devices and queue; needs no key."""
         busy = {job.device for job in service.store.processing()}
         return Health(
-            model=service.settings.model,
+            models=list(service.settings.models),
             devices=[Device(device=name, busy=name in busy) for name in service.settings.devices],
             queue=service.store.n_queued(),
             max_queue=service.settings.max_queue,

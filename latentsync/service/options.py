@@ -42,6 +42,7 @@ class JobOptions(BaseModel):
         "cut", description="Where the video outlasts the sound: cut it, or keep the rest with silence."
     )
     crf: int = Field(18, ge=0, le=51, description="Quality of the file: lower is better and larger.")
+    model: str | None = Field(None, max_length=100, description="One of /v2/health's; the first if left out.")
 
     @field_validator("face")
     @classmethod
@@ -80,7 +81,8 @@ def read_options(text: str | bytes) -> JobOptions:
 def pipeline_settings(given: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of a pipeline from a job's options; its own where there are none."""
     names = {"inference_steps": "num_inference_steps", "fps": "video_fps"}
-    settings = {names.get(name, name): value for name, value in given.items() if value is not None and name != "seed"}
+    given = {name: value for name, value in given.items() if value is not None and name not in ("model", "seed")}
+    settings = {names.get(name, name): value for name, value in given.items()}
     if "video_fps" in settings:
         fps = settings["video_fps"]
         settings["video_fps"] = None if fps == "source" else Fraction(fps)

@@ -15,6 +15,7 @@ from ..pipelines.report import LipsyncReport
 from .interrupt import Interrupted, interruptible
 from .jobs import Job, JobStore
 from .options import pipeline_settings
+from .preview import Preview
 from .storage import Storage
 from .wording import for_client
 
@@ -36,15 +37,20 @@ class Runner:
     """Works on the queue. `ended` is called, in the worker's thread, with the id of each job that has ended."""
 
     def __init__(
-        self, store: JobStore, storage: Storage, models: Mapping[str, Model], ended: Callable[[str], None]
+        self,
+        store: JobStore,
+        storage: Storage,
+        models: Mapping[str, Mapping[str, Model]],  # by device and name
+        ended: Callable[[str], None],
     ) -> None:
         self._store, self._storage, self._ended = store, storage, ended
         self._changed = Condition()
         self._cancelled: dict[str, Event] = {}  # of the jobs that are worked on
+        self._previews: dict[str, Preview] = {}  # of the same
         self._stopping = False
         self._threads = [
-            Thread(target=self._work, args=(device, model), name=f"worker {device}", daemon=True)
-            for device, model in models.items()
+            Thread(target=self._work, args=(device, named), name=f"worker {device}", daemon=True)
+            for device, named in models.items()
         ]
 
     def start(self) -> None:
@@ -73,6 +79,11 @@ class Runner:
         with self._changed:
             return id in self._cancelled
 
+    def preview(self, id: str) -> bytes | None:
+        """A JPEG of where a job is that is worked on; None where there is none."""
+        preview = self._previews.get(id)
+        return preview.latest() if preview else None
+
     def stop(self) -> None:
         """Put jobs that are worked on back into the queue, and wait for the workers' end."""
         with self._changed:
@@ -82,17 +93,18 @@ class Runner:
             if thread.is_alive():
                 thread.join()
 
-    def _work(self, device: str, model: Model) -> None:
+    def _work(self, device: str, models: Mapping[str, Model]) -> None:
         while True:
             try:
                 job = self._next(device)
                 if job is None:
                     return
                 try:
-                    self._run(job, model)
+                    self._run(job, models)
                 finally:
                     with self._changed:
                         cancelled = self._cancelled.pop(job.id)
+                        self._previews.pop(job.id, None)
                 if cancelled.is_set():
                     self._storage.remove(job.id)
                     self._ended(job.id)
@@ -113,8 +125,14 @@ class Runner:
                 self._changed.wait()
         return None
 
-    def _run(self, job: Job, model: Model) -> None:
+    def _run(self, job: Job, models: Mapping[str, Model]) -> None:
         """Make the video of a job, and record how that ended."""
+        name = job.options.get("model")
+        if name not in models:
+            self._fail(job.id, f"the model {name!r} is not served any more; send the job again")
+            return
+        model, preview = models[name], Preview()
+        self._previews[job.id] = preview
         storage, cancelled = self._storage, self._cancelled[job.id]
         paths = {
             storage.input(job.id, "video", job.video): job.video,
@@ -143,14 +161,18 @@ class Runner:
                     generator=torch.Generator().manual_seed(seed),
                     progress=progress,
                     callback=check,
+                    on_frame=preview,
                 )
             check()
+            for path, picture in zip(storage.compared(job.id), preview.compared or (), strict=False):
+                path.write_bytes(picture)
         except Exception as error:
             names = {**paths, storage.result(job.id): "the result", storage.folder(job.id): "the run's folder"}
             self._give_up(job, error, names)
             return
-        if self._store.finish(job.id, {**vars(report), "seed": seed}):
-            storage.clear(job.id, keep={storage.result(job.id)})
+        used = {"seed": seed, "model": name, "device": job.device}
+        if self._store.finish(job.id, vars(report) | used):
+            storage.clear(job.id, keep={storage.result(job.id), *storage.compared(job.id)})
             self._ended(job.id)
 
     def _give_up(self, job: Job, error: Exception, names: Mapping) -> None:
@@ -166,9 +188,12 @@ class Runner:
         else:
             logger.error("Job %s failed", job.id, exc_info=error)
             reason = "an error of the server ended this job; its operator finds the details in the log"
-        if self._store.fail(job.id, reason):
-            self._storage.clear(job.id, keep=set())
-            self._ended(job.id)
+        self._fail(job.id, reason)
+
+    def _fail(self, id: str, reason: str) -> None:
+        if self._store.fail(id, reason):
+            self._storage.clear(id, keep=set())
+            self._ended(id)
 
 
 class _Recorder:

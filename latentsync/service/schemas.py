@@ -34,6 +34,8 @@ class Report(BaseModel):
     tail: int = Field(description="Frames after the sound's end, as they were.")
     seconds: dict[str, float] = Field(description="Busy time of each stage; stages overlap.")
     seed: int = Field(description="Makes the same video again.")
+    model: str
+    device: str
 
 
 class JobAnswer(BaseModel):
@@ -80,7 +82,7 @@ class Device(BaseModel):
 
 
 class Health(BaseModel):
-    model: str
+    models: list[str] = Field(description="What a job may choose from; the first is used where it does not.")
     devices: list[Device]
     queue: int = Field(description="Jobs that wait.")
     max_queue: int

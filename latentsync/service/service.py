@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from .apart import check_inputs_apart, prepare
 from .errors import Refusal
 from .jobs import ENDED, Job, JobStore
-from .options import read_options
+from .options import JobOptions, read_options
 from .runner import Model, Runner
 from .schemas import JobAnswer, answer
 from .settings import Settings
@@ -29,15 +29,17 @@ logger = logging.getLogger(__name__)
 class Service:
     """Takes jobs and has them done between `start` and `stop`.
 
-    Raises ConfigError where its data folder cannot be used, and what `load(device)` raises.
+    Raises ConfigError where its data folder cannot be used, and what `load(device, model)` raises.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[str], Model]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[str, str], Model]) -> None:
         self.settings = settings
         self.store = JobStore(settings.data)
         self.storage = Storage(settings.data)
         try:
-            models = {device: load(device) for device in settings.devices}
+            models = {
+                device: {name: load(device, name) for name in settings.models} for device in settings.devices
+            }
         except BaseException:
             self.store.close()
             raise
@@ -111,7 +113,7 @@ class Service:
 
     def _accept(self, id: str, form: Form) -> Job:
         """Check what came, and queue it."""
-        options = read_options(form.texts.get("options", ""))
+        options = self._choose_model(read_options(form.texts.get("options", "")))
         webhook = form.texts.get("webhook", "").strip() or None
         if webhook:
             resolve(webhook, allow_private=self.settings.allow_private_webhooks)
@@ -129,6 +131,13 @@ class Service:
             raise self._full()
         self._runner.wake()
         return job
+
+    def _choose_model(self, options: JobOptions) -> JobOptions:
+        """The options with the model that they mean."""
+        known = self.settings.models
+        if options.model not in (None, *known):
+            raise Refusal(422, f"options: model: {options.model!r} is not served; expected any of {', '.join(known)}")
+        return options.model_copy(update={"model": options.model or known[0]})
 
     def _full(self) -> Refusal:
         return Refusal(429, f"{self.settings.max_queue} jobs wait already; try again later")

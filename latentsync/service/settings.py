@@ -10,7 +10,7 @@ class Settings:
 
     data: Path  # folder of the queue and of the runs; no two servers share one
     devices: tuple[str, ...] = ("auto",)  # each works on one job at a time
-    model: str = "lip sync"  # what /v2/health calls the networks
+    models: tuple[str, ...] = ("demo",)  # names of the networks that a job may choose from; the first unless it does
     max_upload_bytes: int = 500_000_000  # of one request, video and sound together
     max_seconds: float = 600  # of the video and of the sound
     max_pixels: int = 4096 * 4096  # of a frame

@@ -13,6 +13,7 @@ SUFFIXES = VIDEO_SUFFIXES | {
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"),
 }
 RESULT = "result.mp4"
+COMPARED = ("before.jpg", "after.jpg")
 _ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST_NAME = 100
 
@@ -40,6 +41,11 @@ class Storage:
 
     def result(self, id: str) -> Path:
         return self.folder(id) / RESULT
+
+    def compared(self, id: str) -> tuple[Path, Path]:
+        """A frame as it was and as it became, where a run has such pictures."""
+        before, after = COMPARED
+        return self.folder(id) / before, self.folder(id) / after
 
     def clear(self, id: str, *, keep: set[Path]) -> None:
         """Remove everything from a run's folder but some files."""

@@ -39,7 +39,7 @@ def client(tmp_path, stub):
 
         def make(**settings) -> TestClient:
             settings = Settings(**{"data": tmp_path / "data", "devices": ("cpu",), **settings})
-            app = build_app(settings, lambda device: Model(stub))
+            app = build_app(settings, lambda device, name: Model(stub))
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield make

@@ -37,7 +37,9 @@ class StubPipeline:
         self.error: Exception | None = None  # that a call raises
         self.calls: list[dict] = []
 
-    def __call__(self, video, audio, out, *, progress, callback, temp_dir, generator, **settings) -> LipsyncReport:
+    def __call__(
+        self, video, audio, out, *, progress, callback, on_frame, temp_dir, generator, **settings
+    ) -> LipsyncReport:
         self.calls.append(settings)
         total = n_frames(audio)
         progress(0, total)
@@ -46,10 +48,12 @@ class StubPipeline:
             raise self.error
         self.wait(lambda: progress(0, total))
         if self.writes:
-            frame = numbered(number(cv2.imread(str(video))))
+            picture = cv2.imread(str(video))
+            frame = numbered(number(picture))
             with VideoWriter(out, 128, 32, 25, preset="ultrafast") as writer:
                 for i in range(total):
                     writer.write(frame)
+                    on_frame(np.zeros_like(frame), frame)
                     progress(i + 1, total)
         else:
             out.write_bytes(Path(audio).read_bytes())
@@ -130,5 +134,5 @@ def serving(settings: Settings, load):
 def serve(data: str, gate: str, port: int) -> None:
     """Be a server process; it looks at uploads itself, which is quicker."""
     service.check_inputs_apart, service.prepare = check_inputs, lambda: None
-    app = build_app(Settings(Path(data)), lambda device: Model(FileStub(Path(gate))))
+    app = build_app(Settings(Path(data)), lambda device, name: Model(FileStub(Path(gate))))
     uvicorn.run(app, port=port, log_level="warning")

@@ -11,6 +11,7 @@ from latentsync.service.settings import Settings
 from .stub import StubPipeline, form, picture, serving, sound, wait_for
 
 URL = "/v2/generate"
+USED = {"model": "demo", "device": "cpu"}
 NOBODY = "0" * 32
 
 
@@ -19,7 +20,7 @@ def folders(data: Path) -> set[str]:
 
 
 def test_a_video_is_made(client, tmp_path):
-    client = client(model="demo", base_url="https://lips.example.org/")
+    client = client(models=("demo", "other"), base_url="https://lips.example.org/")
     answer = client.post(URL, **form(tmp_path, options='{"crf": 20, "seed": 5}'))
     job = answer.json()
     assert answer.status_code == 201 and answer.headers["location"] == job["url"]
@@ -28,7 +29,7 @@ def test_a_video_is_made(client, tmp_path):
     done = wait_for(client, f"{URL}/{job['id']}", "completed")
     assert done["output_url"] == f"{job['url']}/result"
     assert done["progress"] == {"done": 3, "total": 3, "stage": ""}
-    assert done["report"] == {"frames": 3, "faceless": [], "tail": 0, "seconds": {}, "seed": 5}
+    assert done["report"] == {"frames": 3, "faceless": [], "tail": 0, "seconds": {}, "seed": 5, **USED}
     assert done["options"]["crf"] == 20 and done["created"] <= done["started"] <= done["ended"]
     video = client.get(f"{URL}/{job['id']}/result")
     assert video.content == sound(tmp_path, 3) and video.headers["content-type"] == "video/mp4"
@@ -36,11 +37,21 @@ def test_a_video_is_made(client, tmp_path):
     assert (part.status_code, part.content) == (206, video.content[4:8])
     assert client.get(f"{URL}/{job['id']}/result", headers={"range": "bytes=9999999-"}).status_code == 416
     assert client.get("/v2/health").json() == {
-        "model": "demo",
+        "models": ["demo", "other"],
         "devices": [{"device": "cpu", "busy": False}],
         "queue": 0,
         "max_queue": 100,
     }
+
+
+def test_a_model_is_chosen(client, tmp_path):
+    client = client(models=("demo", "other"))
+    job = client.post(URL, **form(tmp_path, options='{"model": "other"}')).json()
+    done = wait_for(client, job["url"], "completed")
+    assert done["options"]["model"] == done["report"]["model"] == "other"
+    refused = client.post(URL, **form(tmp_path, options='{"model": "third"}'))
+    expected = "options: model: 'third' is not served; expected any of demo, other"
+    assert (refused.status_code, refused.json()["detail"]) == (422, expected)
 
 
 def test_jobs_wait_in_order_and_can_be_cancelled(client, stub, tmp_path):
@@ -174,7 +185,7 @@ def test_errors_have_one_shape(client, monkeypatch):
 @pytest.fixture
 def server(tmp_path):
     settings = Settings(tmp_path / "data", devices=("cpu",), max_upload_bytes=1 << 20)
-    with serving(settings, lambda device: Model(StubPipeline())) as client:
+    with serving(settings, lambda device, name: Model(StubPipeline())) as client:
         yield client
 
 

@@ -31,7 +31,7 @@ KEY = {"x-api-key": "key"}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     limits = Settings(tmp_path_factory.mktemp("data"), api_key="key")
-    with serving(limits, lambda device: Model(StubPipeline())) as client:
+    with serving(limits, lambda device, name: Model(StubPipeline())) as client:
         client.document = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
         yield client
 

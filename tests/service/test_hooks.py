@@ -53,7 +53,7 @@ def test_calls_that_were_missed_are_made_after_a_restart(stub, tmp_path, receive
     settings = Settings(tmp_path / "data", allow_private_webhooks=True)
 
     def server() -> TestClient:
-        return TestClient(build_app(settings, lambda device: Model(stub)))
+        return TestClient(build_app(settings, lambda device, name: Model(stub)))
 
     with server() as client:
         job = client.post(URL, **form(tmp_path, webhook=receiver.url())).json()

@@ -23,7 +23,7 @@ def test_twenty_clients_at_once_get_what_they_sent(tmp_path):
     settings = Settings(tmp_path / "data", devices=("cpu:0", "cpu:1"))
     together = Barrier(CLIENTS)
 
-    with serving(settings, lambda device: Model(StubPipeline(writes=True))) as client:
+    with serving(settings, lambda device, name: Model(StubPipeline(writes=True))) as client:
 
         def use(n: int) -> tuple[int, dict, bytes]:
             """Send picture n and a sound of n frames with seed n."""

@@ -2,6 +2,8 @@ import logging
 import time
 from threading import Event
 
+import cv2
+import numpy as np
 import pytest
 
 from latentsync.errors import NoFaceError
@@ -19,7 +21,7 @@ class Bench:
         self.runner = None
 
     def start(self, *pipelines, **model) -> None:
-        models = {f"d{i}": Model(pipeline, **model) for i, pipeline in enumerate(pipelines)}
+        models = {f"d{i}": {"demo": Model(pipeline, **model)} for i, pipeline in enumerate(pipelines)}
         self.runner = Runner(self.store, self.storage, models, self.ended.append)
         self.runner.start()
 
@@ -27,7 +29,7 @@ class Bench:
         id = self.storage.create()
         for kind in ("video", "audio"):
             self.storage.input(id, kind, "").write_text(kind)
-        self.store.add(id, video="my face", audio="my voice", options=options, webhook=None, max_queue=99)
+        self.store.add(id, video="my face", audio="my voice", options={"model": "demo", **options}, webhook=None, max_queue=99)
         if self.runner:
             self.runner.wake()
         return id
@@ -80,6 +82,8 @@ def test_a_job_is_done_and_its_inputs_are_gone(bench):
         "tail": 0,
         "seconds": {},
         "seed": 7,
+        "model": "demo",
+        "device": "d0",
     }
     bench.runner.stop()
     assert bench.files(id) == {"result.mp4"} and bench.ended == [id]
@@ -88,7 +92,7 @@ def test_a_job_is_done_and_its_inputs_are_gone(bench):
 def test_settings_and_seed_reach_the_pipeline(bench):
     calls = []
 
-    def pipeline(video, audio, out, *, generator, temp_dir, progress, callback, **settings):
+    def pipeline(video, audio, out, *, generator, temp_dir, progress, callback, on_frame, **settings):
         calls.append((generator.initial_seed(), settings))
         return LipsyncReport()
 
@@ -97,6 +101,38 @@ def test_settings_and_seed_reach_the_pipeline(bench):
     seeds = [bench.until(id, "completed").report["seed"] for id in ids]
     assert calls == [(seed, {"face": face}) for seed, face in zip(seeds, "1234", strict=True)]
     assert seeds[0] == 5 and seeds[3] == 2**64 - 1 and seeds[1] != seeds[2]
+
+
+def test_a_job_for_a_model_that_is_gone_fails(bench):
+    id = bench.add(model="official")
+    bench.start(quick)
+    assert bench.until(id, "failed").reason == "the model 'official' is not served any more; send the job again"
+
+
+def test_a_job_is_seen_while_it_is_worked_on_and_compared_afterwards(bench):
+    black, white = np.zeros((8, 16, 3), np.uint8), np.full((8, 16, 3), 255, np.uint8)
+    go = Event()
+
+    def pipeline(video, audio, out, *, on_frame, **settings):
+        on_frame(black, white)
+        go.wait(10)
+        return quick(video, audio, out)
+
+    bench.start(pipeline)
+    id = bench.add()
+    assert bench.runner.preview(id) is None
+    end = time.monotonic() + 10
+    while (seen := bench.runner.preview(id)) is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    go.set()
+    bench.until(id, "completed")
+    bench.runner.stop()
+    assert bench.runner.preview(id) is None
+    assert bench.files(id) == {"result.mp4", "before.jpg", "after.jpg"}
+    before, after = (cv2.imread(str(path)) for path in bench.storage.compared(id))
+    assert before.max() == 0 and after.min() == 255
+    assert (cv2.imdecode(np.frombuffer(seen, np.uint8), cv2.IMREAD_COLOR) == after).all()
 
 
 def test_a_users_error_is_the_reason_in_the_users_words(bench):

@@ -42,7 +42,7 @@ def send(tmp_path):
 
 def test_the_whole_way(tmp_path, send, model):
     """Two runs of a seed are alike, another seed is not; a cancelled job leaves the networks usable."""
-    with serving(Settings(tmp_path / "data", devices=("cpu",)), lambda device: model) as client:
+    with serving(Settings(tmp_path / "data", devices=("cpu",)), lambda device, name: model) as client:
         options = '{"inference_steps": 1, "seed": %d}'
         long = send(client, '{"inference_steps": 999}')
         wait_for(client, long, "processing")
