@@ -54,8 +54,8 @@ _key = APIKeyHeader(name="x-api-key", auto_error=False, description="Where the o
 def build_app(settings: Settings, load: Callable[[str, str], Model]) -> FastAPI:
     """A server that works while its lifespan lasts; `app.state.service` is what the API calls.
 
-    `load(device, model)` is called once for each device and each of the settings' models, here. Raises what it raises, and ConfigError where the data folder
-    cannot be used.
+    `load(device, model)` is called once for each device and each of the settings' models, here. Raises what it raises,
+    and ConfigError where the data folder cannot be used.
     """
     service = Service(settings, load)
 

@@ -24,23 +24,23 @@ class Preview:
         self._began = time.monotonic()
         self._shown: deque[tuple[float, bytes]] = deque(maxlen=round(_LATE_S / EVERY_S) + 1)
         self._frames = self._next = 0  # frames so far, and the one that is kept next
-        self._kept_at = self._began
+        self._kept_at = self._due = self._began  # when a picture was kept last, and when the next one is shown
         self._difference = -1.0
         self._compared: tuple[bytes, bytes] | None = None
 
     def __call__(self, before: np.ndarray, after: np.ndarray) -> None:
         """One more frame as it was and as it became, (h, w, 3) uint8 RGB."""
         self._frames += 1
-        if self._frames <= self._next:
+        if self._frames < self._next:
             return
         now = time.monotonic()
         rate = self._frames / max(now - self._began, EVERY_S)  # frames per second of work
-        self._next = self._frames + round(rate * EVERY_S)
+        self._next = self._frames + max(1, int(rate * EVERY_S))
         if now - self._kept_at >= _NEW_BURST_S:
+            self._due = now
             while self._shown and self._shown[-1][0] > now:  # they are out of date
                 self._shown.pop()
-        self._kept_at = now
-        due = max(now, self._shown[-1][0] + EVERY_S) if self._shown else now
+        self._kept_at, due, self._due = now, self._due, self._due + EVERY_S
         if due - now <= _LATE_S:
             self._shown.append((due, _jpeg(after, SIDE)))
         difference = float(cv2.norm(before, after, cv2.NORM_L1)) if before is not after else 0.0

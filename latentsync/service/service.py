@@ -37,9 +37,7 @@ class Service:
         self.store = JobStore(settings.data)
         self.storage = Storage(settings.data)
         try:
-            models = {
-                device: {name: load(device, name) for name in settings.models} for device in settings.devices
-            }
+            models = {device: {name: load(device, name) for name in settings.models} for device in settings.devices}
         except BaseException:
             self.store.close()
             raise

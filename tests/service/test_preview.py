@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def test_slow_networks_are_seen_about_every_second(clock):
             shown.append(level(seen.latest()))
             clock.now += 1
         clock.now -= 4
-    assert all(a < b for a, b in zip(shown[4:], shown[5:], strict=False)), shown
+    assert all(a < b for a, b in pairwise(shown[4:])), f"{shown}"
 
 
 def test_fast_networks_are_seen_every_second_and_not_late(clock):

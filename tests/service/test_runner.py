@@ -29,7 +29,8 @@ class Bench:
         id = self.storage.create()
         for kind in ("video", "audio"):
             self.storage.input(id, kind, "").write_text(kind)
-        self.store.add(id, video="my face", audio="my voice", options={"model": "demo", **options}, webhook=None, max_queue=99)
+        options = {"model": "demo", **options}
+        self.store.add(id, video="my face", audio="my voice", options=options, webhook=None, max_queue=99)
         if self.runner:
             self.runner.wake()
         return id
