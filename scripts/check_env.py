@@ -102,9 +102,7 @@ def check_torch(read: Callable[[], Torch] = read_torch, gpu: Gpu | None = None) 
         yield Finding("device", "ok", device)
     memory = psutil.virtual_memory()
     detail = f"cpu, {psutil.cpu_count()} threads, {memory.total / 2**30:.0f} GiB"
-    yield Finding(
-        "device", "ok" if torch.devices else "note", detail, "" if torch.devices else "slow without a GPU"
-    )
+    yield Finding("device", "ok" if torch.devices else "note", detail, "" if torch.devices else "slow without a GPU")
 
 
 def check_ffmpeg() -> Iterator[Finding]:
@@ -141,9 +139,7 @@ def check_mediapipe(folder: Path | None = None) -> Finding:
         folder = Path(mediapipe.__file__).parent
     for model in ("face_landmark/face_landmark.tflite", "face_detection/face_detection_short_range.tflite"):
         if not (folder / "modules" / model).is_file():
-            return problem(
-                "MediaPipe", f"has no {model}; only 0.10.21 and earlier carry it", SETUP, fatal=True
-            )
+            return problem("MediaPipe", f"has no {model}; only 0.10.21 and earlier carry it", SETUP, fatal=True)
     return Finding("MediaPipe", "ok", "with its models")
 
 
@@ -171,9 +167,7 @@ def check_checkpoints(folder: Path = CHECKPOINTS, *, verify: bool = False) -> It
         elif name in needed and has_unet:
             yield problem(name, "absent, and the U-Net beside it needs it", SETUP, fatal=True)
         else:
-            yield Finding(
-                name, "note", f"absent ({'inference' if name in needed else 'training and evaluation'})"
-            )
+            yield Finding(name, "note", f"absent ({'inference' if name in needed else 'training and evaluation'})")
     if not has_unet:
         detail = "official weights absent: inference uses the small demo model"
         yield Finding("weights", "note", detail, f"{SETUP} where there is a network")

@@ -1,6 +1,6 @@
 """Draw what happens to a frame: the face that is found, the network's square, its input, and what may change.
 
-    python -m scripts.draw_stages VIDEO OUT.png --frame 30
+python -m scripts.draw_stages VIDEO OUT.png --frame 30
 """
 
 import argparse

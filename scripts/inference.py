@@ -1,6 +1,6 @@
 """Make the lips of a video follow a sound.
 
-    python -m scripts.inference VIDEO AUDIO [OUT] [flags]
+python -m scripts.inference VIDEO AUDIO [OUT] [flags]
 """
 
 import argparse
@@ -63,6 +63,28 @@ def parser() -> argparse.ArgumentParser:
 
 def add_model_flags(p: argparse.ArgumentParser) -> None:
     """How a video is made and by what, for any number of videos; `check_model_flags` checks them."""
+    add_speed_flags(p)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (%(default)s)")
+
+    group = p.add_argument_group("what is shown")
+    add = group.add_argument
+    add("--face", default="largest", help="whose lips: largest, an index from left to right, or x,y (%(default)s)")
+    add("--fps", default="25", help="of the output: a rate, or source for the video's own (%(default)s)")
+    add("--loop", choices=LOOPS, default="pingpong", help="where the sound outlasts the video (%(default)s)")
+    add("--tail", choices=TAILS, default="cut", help="where the video outlasts the sound (%(default)s)")
+
+    group = p.add_argument_group("the file")
+    add = group.add_argument
+    add("--crf", type=int, default=18, help="quality, lower is better and larger (%(default)s)")
+    add("--preset", help="the encoder's speed, such as veryfast or slow (default: the encoder's own)")
+    add("--codec", default="libx264", help="any video encoder of ffmpeg (%(default)s)")
+
+    add_weight_flags(p)
+    p.add_argument("--temp_dir", help="parent of temporary folders (default: the system's)")
+
+
+def add_speed_flags(p: argparse.ArgumentParser) -> None:
+    """How fast and how well, for any number of videos on any number of devices."""
     group = p.add_argument_group("quality and speed")
     add = group.add_argument
     add("--inference_steps", type=int, help="more is better and slower (official model: 20; demo: 5)")
@@ -74,29 +96,17 @@ def add_model_flags(p: argparse.ArgumentParser) -> None:
         help=f"reuse deep features in two of three steps, of {CACHED_STEPS} or more: twice as fast, slightly different",
     )
     add("--windows_per_call", type=int, default=1, help="windows at once: faster on a big GPU (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (%(default)s)")
     add("--dtype", default="auto", help="auto, fp32, fp16, bf16; auto is what is fast on the device (%(default)s)")
-
-    group = p.add_argument_group("what is shown")
-    add = group.add_argument
-    add("--face", default="largest", help="whose lips: largest, an index from left to right, or x,y (%(default)s)")
     add("--face_detector", choices=sorted(DETECTORS), default="mediapipe", help="%(default)s")
-    add("--fps", default="25", help="of the output: a rate, or source for the video's own (%(default)s)")
-    add("--loop", choices=LOOPS, default="pingpong", help="where the sound outlasts the video (%(default)s)")
-    add("--tail", choices=TAILS, default="cut", help="where the video outlasts the sound (%(default)s)")
 
-    group = p.add_argument_group("the file")
-    add = group.add_argument
-    add("--crf", type=int, default=18, help="quality, lower is better and larger (%(default)s)")
-    add("--preset", help="the encoder's speed, such as veryfast or slow (default: the encoder's own)")
-    add("--codec", default="libx264", help="any video encoder of ffmpeg (%(default)s)")
 
+def add_weight_flags(p: argparse.ArgumentParser) -> None:
+    """Whose weights; `choose_weights` finds them."""
     group = p.add_argument_group("weights")
     add = group.add_argument
     add("--model", choices=MODELS, help="whose weights (default: official where they are there, else demo)")
     add("--inference_ckpt_path", help="U-Net weights of your own, instead of --model")
     add("--unet_config_path", help="default: the one that fits the weights")
-    add("--temp_dir", help="parent of temporary folders (default: the system's)")
 
 
 def parse_rate(text: str) -> Fraction | None:

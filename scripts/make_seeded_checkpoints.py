@@ -108,9 +108,7 @@ def write_whisper(path: Path, dims: ModelDimensions, seed: int) -> None:
     """OpenAI's format: all dimensions, and encoder and decoder in half precision."""
     encoder = (dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer)
     decoder = (dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)
-    shapes = shapes_of(
-        lambda: nn.ModuleDict({"encoder": AudioEncoder(*encoder), "decoder": TextDecoder(*decoder)})
-    )
+    shapes = shapes_of(lambda: nn.ModuleDict({"encoder": AudioEncoder(*encoder), "decoder": TextDecoder(*decoder)}))
     state = {key: tensor.half() for key, tensor in seeded_state(shapes, seed).items()}
     path.parent.mkdir()
     with path.open("wb") as file:

@@ -286,9 +286,7 @@ def runs_on(build: CudaBuild, gpu: Gpu, system: str) -> bool:
     return has_kernels and gpu.driver >= build.driver[system]
 
 
-def choose_build(
-    system: str, gpu: Gpu | None, *, asked: str | None = None, installed: str | None = None
-) -> str:
+def choose_build(system: str, gpu: Gpu | None, *, asked: str | None = None, installed: str | None = None) -> str:
     """`cpu`, a CUDA build, or `default` on macOS, whose wheels have no variants.
 
     An `installed` CUDA build stays while it can run here, and where no GPU shows (a cluster's login node).
@@ -457,9 +455,7 @@ def check_imports(python: Interpreter, *, verbose: bool) -> None:
             apt_install(verbose=verbose)
         error = import_error(python)
     if error:
-        raise SetupError(
-            f"the installed packages do not import ({error}): remove {python.prefix}, then run this again"
-        )
+        raise SetupError(f"the installed packages do not import ({error}): remove {python.prefix}, then run this again")
 
 
 def apt_install(*, verbose: bool) -> None:
@@ -595,8 +591,7 @@ class Hub:
         except (errors.HTTPError, OSError) as error:
             raise Offline(_first_line(error)) from error
         stated = {
-            entry.rfilename: Stated(entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
-            for entry in info.siblings
+            entry.rfilename: Stated(entry.lfs.sha256 if entry.lfs else None, entry.blob_id) for entry in info.siblings
         }
         return Listing(info.sha, stated)
 
@@ -658,9 +653,7 @@ def fetch(file: OfficialFile, folder: Path, listing: Listing, hub: Hub) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         record_path(target).unlink(missing_ok=True)  # so that no record ever describes another file
         staged.replace(target)
-    record = Record(
-        file.repository, listing.revision, file.filename, digest, target.stat().st_size, file.release
-    )
+    record = Record(file.repository, listing.revision, file.filename, digest, target.stat().st_size, file.release)
     write_json(record_path(target), asdict(record))
 
 

@@ -172,9 +172,7 @@ def run(cfg: UNetConfig, *, run_dir: Path | None = None, device: str = "auto") -
         cache = cache_folder() / "training"
         mask = fixed_mask(cfg.data.resolution, cfg.data.mask_image_path)
         latents = LatentEncoder(vae, mask) if cfg.data.cache_latents else None
-        clips, held_out = prepared_clips(
-            cfg, listed, folder, needs, cache=cache, audio=audio_encoder, latents=latents
-        )
+        clips, held_out = prepared_clips(cfg, listed, folder, needs, cache=cache, audio=audio_encoder, latents=latents)
         make_video = None
         if cfg.data.val_video_path:
             parts = {"vae": vae, "audio_encoder": audio_encoder, "scheduler": build_scheduler(cfg.run.timestep_spacing)}

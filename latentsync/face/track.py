@@ -100,6 +100,11 @@ def track_faces(
     return finish_tracks(found, ahead=reach if bridge else radius, radius=radius, sigma=SIGMA_S * float(rate))
 
 
+def visible_faces(frame: np.ndarray, detector: FaceDetector) -> tuple[list[Face], Face | None]:
+    """The faces of a (h, w, 3) uint8 RGB frame from left to right, and the one that `track_faces` takes by default."""
+    return FaceFollower(detector, FaceChoice(), patience=0).everyone(frame)
+
+
 class FaceFollower:
     """Finds the chosen face of each frame as it comes: neither bridged nor smoothed."""
 
@@ -137,6 +142,15 @@ class FaceFollower:
         self._last, self._seen = face, self._index
         points = self.detector.alignment_points(face.landmarks)
         return TrackedFace(self._index, frame, self._track, face.landmarks, points)
+
+    def everyone(self, frame: np.ndarray) -> tuple[list[Face], Face | None]:
+        """All faces of a frame from left to right, and the chosen one of them."""
+        boxes, candidates = self._everyone(frame)
+        faces = [face for found in boxes if (face := self._first_face(frame, [found]))]
+        chosen = self._first_face(frame, candidates)
+        if chosen is not None:  # its box may be that of the other look
+            faces = [face for face in faces if not _known(face, [chosen])] + [chosen]
+        return sorted(faces, key=lambda face: face.box[0] + face.box[2]), chosen
 
     def _begin_shot(self) -> None:
         self._last, self._bystanders, self._crowded = None, [], False

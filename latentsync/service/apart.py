@@ -16,17 +16,18 @@ _AT_ONCE = Semaphore(2)
 
 @dataclass(frozen=True)
 class _Inputs:
-    video: Path
-    audio: Path
+    video: Path | None
+    audio: Path | None
 
 
-def check_inputs_apart(video: Path, audio: Path, settings: Settings) -> None:
+def check_inputs_apart(video: Path | None, audio: Path | None, settings: Settings) -> None:
     """As `check_inputs`, but whatever the files do, this process goes on. Raises Refusal."""
     with _AT_ONCE:
         task = partial(_check, settings)
         (done,) = run_jobs(task, [_Inputs(video, audio)], n_workers=1, apart=True, limit_s=LIMIT_S)
     if done.failure is not None:
-        raise Refusal(422, f"{video} or {audio} is damaged, nothing can read it; convert it again")
+        named = " or ".join(str(path) for path in (video, audio) if path)
+        raise Refusal(422, f"{named} is damaged, nothing can read it; convert it again")
     if done.value is not None:
         raise Refusal(*done.value)
 

@@ -19,13 +19,15 @@ FORMATS = (
 _CLOSED = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 
-def check_inputs(video: Path, audio: Path, settings: Settings) -> None:
-    """Raise Refusal for files that cannot be worked on or are beyond the limits."""
+def check_inputs(video: Path | None, audio: Path | None, settings: Settings) -> None:
+    """Raise Refusal for files that cannot be worked on or are beyond the limits; either may be left out."""
     try:
-        _check_formats(video, audio)
-        _check_video(video, settings)
-        probe_audio(audio)
-        _check_length(audio, sound_length(audio, settings.max_seconds), settings)
+        _check_formats(*(path for path in (video, audio) if path))
+        if video:
+            _check_video(video, settings)
+        if audio:
+            probe_audio(audio)
+            _check_length(audio, sound_length(audio, settings.max_seconds), settings)
     except MediaError as error:
         raise Refusal(422, str(error)) from None
 

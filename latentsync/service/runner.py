@@ -31,6 +31,8 @@ class Model:
 
     pipeline: Callable[..., LipsyncReport]  # called as LipsyncPipeline is
     settings: Callable[[dict[str, Any]], Mapping[str, Any]] = pipeline_settings
+    inference_steps: int = 20  # where a job does not say, as the next one
+    guidance_scale: float = 1.5
 
 
 class Runner:

@@ -5,10 +5,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
+from shutil import copy
 from threading import Event, Thread
 
 from anyio.to_thread import run_sync
 
+from ..errors import MediaError
 from .apart import check_inputs_apart, prepare
 from .errors import Refusal
 from .jobs import ENDED, Job, JobStore
@@ -16,6 +19,7 @@ from .options import JobOptions, read_options
 from .runner import Model, Runner
 from .schemas import JobAnswer, answer
 from .settings import Settings
+from .still import Still, Stills
 from .storage import Storage, shown_name
 from .upload import FILES, Form, receive, too_large
 from .webhook import Webhooks, resolve
@@ -41,6 +45,8 @@ class Service:
         except BaseException:
             self.store.close()
             raise
+        self.models = models[settings.devices[0]]  # by name
+        self._stills = Stills(next(iter(self.models.values())).pipeline.borrowed_detector)
         self._runner = Runner(self.store, self.storage, models, self._notify)
         self._webhooks = Webhooks(allow_private=settings.allow_private_webhooks)
         self._stopping = Event()
@@ -86,6 +92,39 @@ class Service:
         except OSError as error:
             logger.error("An upload could not be stored", exc_info=error)
             raise Refusal(503, "the server could not store the files; try again later") from None
+
+    def submit_files(self, video: Path, audio: Path, options: str) -> Job:
+        """Queue a job of files on this machine, which stay; `options` is as of a form. Raises Refusal."""
+        self.check_room()
+        form = Form({"video": video.name, "audio": audio.name}, {"options": options})
+        id = self.storage.create()
+        try:
+            for kind, path in (("video", video), ("audio", audio)):
+                copy(path, self.storage.input(id, kind, path.name))
+            return self._accept(id, form)
+        except BaseException:
+            self.storage.remove(id)
+            raise
+
+    def check_file(self, kind: str, path: Path) -> None:
+        """Raise Refusal for a "video" or an "audio" that could not be worked on."""
+        files = {"video": None, "audio": None, kind: path}
+        try:
+            check_inputs_apart(**files, settings=self.settings)
+        except Refusal as refusal:
+            raise Refusal(refusal.status, for_client(refusal.sentence, {path: path.name})) from None
+
+    def look(self, video: Path) -> Still:
+        """The faces of a video, to choose from. Raises Refusal."""
+        self.check_file("video", video)
+        try:
+            return self._stills(video)
+        except MediaError as error:
+            raise Refusal(422, for_client(str(error), {video: video.name})) from None
+
+    def preview(self, id: str) -> bytes | None:
+        """A JPEG of where a job is that is worked on; None where there is none."""
+        return self._runner.preview(id)
 
     def answer(self, job: Job) -> JobAnswer:
         """A job as clients see it."""
