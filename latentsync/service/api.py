@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from .. import __version__
 from .errors import Refusal
+from .guard import Guard
 from .jobs import COMPLETED, FAILED, Job
 from .options import JobOptions
 from .runner import Model
@@ -69,6 +70,7 @@ def build_app(settings: Settings, load: Callable[[str], Model]) -> FastAPI:
 
     app = FastAPI(title="LatentSync", version=__version__, description=_ABOUT, lifespan=lifespan)
     app.state.service = service
+    app.add_middleware(Guard, settings=settings)
     _answer_problems(app)
     _add_routes(app, service)
     _complete_document(app)

@@ -19,3 +19,4 @@ class Settings:
     api_key: str | None = None  # that requests must carry as x-api-key
     allow_private_webhooks: bool = False  # also call addresses that are not public
     base_url: str = ""  # the server as clients see it, such as https://lips.example.org; put before each address
+    hosts: tuple[str, ...] = ()  # that requests may name, without ports, beside that of base_url; any if empty
