@@ -17,6 +17,7 @@ class Settings:
     keep_hours: float = 24  # that a job and its result stay after its end
     max_queue: int = 100  # jobs that wait
     api_key: str | None = None  # that requests must carry as x-api-key
+    auth: tuple[str, str] | None = None  # user and password of people; the API takes them by HTTP Basic, or the key
     allow_private_webhooks: bool = False  # also call addresses that are not public
     base_url: str = ""  # the server as clients see it, such as https://lips.example.org; put before each address
     hosts: tuple[str, ...] = ()  # that requests may name, without ports, beside that of base_url; any if empty
