@@ -12,6 +12,7 @@ class Settings:
     devices: tuple[str, ...] = ("auto",)  # each works on one job at a time
     model: str = "lip sync"  # what /v2/health calls the networks
     max_upload_bytes: int = 500_000_000  # of one request, video and sound together
+    min_free_bytes: int = 2_000_000_000  # that an upload must leave on the disk, for the work on it
     max_seconds: float = 600  # of the video and of the sound
     max_pixels: int = 4096 * 4096  # of a frame
     keep_hours: float = 24  # that a job and its result stay after its end
