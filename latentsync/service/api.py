@@ -1,20 +1,20 @@
 """The HTTP API of a server."""
 
-import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .. import __version__
+from .access import access
 from .errors import Refusal
+from .guard import Guard
 from .jobs import COMPLETED, FAILED, Job
 from .options import JobOptions
 from .runner import Model
@@ -48,7 +48,6 @@ _FORM = {
         },
     },
 }
-_key = APIKeyHeader(name="x-api-key", auto_error=False, description="Where the operator has set one.")
 
 
 def build_app(settings: Settings, load: Callable[[str, str], Model]) -> FastAPI:
@@ -69,6 +68,7 @@ def build_app(settings: Settings, load: Callable[[str, str], Model]) -> FastAPI:
 
     app = FastAPI(title="LatentSync", version=__version__, description=_ABOUT, lifespan=lifespan)
     app.state.service = service
+    app.add_middleware(Guard, settings=settings)
     _answer_problems(app)
     _add_routes(app, service)
     _complete_document(app)
@@ -76,18 +76,13 @@ def build_app(settings: Settings, load: Callable[[str, str], Model]) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    async def check_key(key: Annotated[str | None, Depends(_key)]) -> None:
-        wanted = service.settings.api_key
-        if wanted is not None and not hmac.compare_digest((key or "").encode(), wanted.encode()):
-            raise Refusal(401, "expected the server's key in the header x-api-key")
-
     def find(id: str) -> Job:
         job = service.store.get(id)
         if job is None:
             raise Refusal(404, "no such job; it may have been removed, as old ones are")
         return job
 
-    guarded = {"dependencies": [Depends(check_key)]}
+    guarded = {"dependencies": [Depends(access(service.settings))]}
     form = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 
     @app.post(
@@ -166,8 +161,8 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> Response:
         # What the client still sends is not wanted.
-        headers = {"connection": "close"} if request.method == "POST" else None
-        return problem(refusal.status, refusal.sentence, headers)
+        closing = {"connection": "close"} if request.method == "POST" else {}
+        return problem(refusal.status, refusal.sentence, refusal.headers | closing)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

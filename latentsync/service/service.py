@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -75,6 +76,8 @@ class Service:
         """Raise Refusal where an upload of a length, if that is known, would be refused anyway."""
         if length is not None and length > self.settings.max_upload_bytes:
             raise too_large(self.settings.max_upload_bytes)
+        if shutil.disk_usage(self.settings.data).free < self.settings.min_free_bytes + (length or 0):
+            raise Refusal(503, "the server's disk is nearly full; try again later, or ask its operator to free space")
         if self.store.n_queued() >= self.settings.max_queue:
             raise self._full()
 

@@ -1,3 +1,4 @@
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -190,12 +191,24 @@ def server(tmp_path):
 
 
 def test_an_upload_that_says_it_is_too_large_is_not_read(server):
-    length = f"content-length: {2 << 20}"
-    with socket.create_connection((server.base_url.host, server.base_url.port), timeout=10) as raw:
-        lines = [f"POST {URL} HTTP/1.1", "host: x", "content-type: multipart/form-data; boundary=x", length, "", ""]
-        raw.sendall("\r\n".join(lines).encode())
-        answer = raw.makefile("rb").read().decode()  # up to the end of the connection
+    answer = announce(server, 2 << 20)
     assert answer.startswith("HTTP/1.1 413") and "the upload is larger than the 1.04858 MB" in answer
+
+
+@pytest.mark.parametrize("free, status", [(0, 503), (2_000_999_999, 503), (2_001_000_000, 400)])
+def test_an_upload_that_would_fill_the_disk_is_not_read(server, tmp_path, monkeypatch, free, status):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
+    answer = announce(server, 1_000_000, content_type="text/plain")
+    assert answer.startswith(f"HTTP/1.1 {status}") and ("the server's disk is nearly full" in answer) == (status == 503)
+
+
+def announce(server, length: int, content_type: str = "multipart/form-data; boundary=x") -> str:
+    """The answer to an upload of which no byte is sent."""
+    with socket.create_connection((server.base_url.host, server.base_url.port), timeout=10) as raw:
+        lines = [f"POST {URL} HTTP/1.1", "host: x", f"content-type: {content_type}", f"content-length: {length}"]
+        raw.sendall("\r\n".join([*lines, "", ""]).encode())
+        return raw.makefile("rb").read().decode()  # up to the end of the connection
 
 
 def test_an_upload_of_unknown_size_ends_at_the_limit(server, tmp_path):
