@@ -1,6 +1,6 @@
 """A page in the browser, and an HTTP API, that make lips follow a sound.
 
-    python gradio_app.py [flags]
+python gradio_app.py [flags]
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from latentsync import REPO_ROOT
-from latentsync.build import DEMO_UNET, OFFICIAL_UNET
+from latentsync.build import DEMO_UNET, OFFICIAL_UNET, choose_device
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.memory import share_one_heap
 from latentsync.schema import UNetConfig
@@ -63,9 +63,6 @@ def parse(argv: list[str] | None = None) -> Namespace:
     args.auth = args.auth and tuple(args.auth.split(":", 1))
     if args.auth and not (len(args.auth) == 2 and all(args.auth)):
         p.error("--auth: expected USER:PASSWORD")
-    args.devices = tuple(name.strip() for name in args.devices.split(","))
-    if len(set(args.devices)) < len(args.devices):
-        p.error(f"--devices {','.join(args.devices)}: expected each device once")
     for name in ("keep_hours", "max_upload_mb", "max_seconds", "max_queue"):
         if not getattr(args, name) > 0:
             p.error(f"--{name} {getattr(args, name)}: expected more than 0")
@@ -91,6 +88,14 @@ def choose_models(args: Namespace) -> dict[str, tuple[UNetConfig, Namespace]]:
             flags.model = name
         chosen[name] = inference.choose_weights(flags), flags
     return chosen
+
+
+def choose_devices(text: str) -> tuple[str, ...]:
+    """The devices that are named, "auto" resolved. Raises ConfigError."""
+    devices = tuple(str(choose_device(name.strip())) for name in text.split(","))
+    if len(set(devices)) < len(devices):
+        raise ConfigError(f"--devices {text}: expected each device once")
+    return devices
 
 
 def load_model(cfg: UNetConfig, flags: Namespace, device: str) -> Model:
@@ -139,13 +144,13 @@ def can_show_a_page() -> bool:
 
 def serve(args: Namespace) -> None:
     """Serve until a signal. Raises LatentSyncError."""
-    models = choose_models(args)
+    models, devices = choose_models(args), choose_devices(args.devices)
     with listen(args.host, args.port) as found:
         port = found.getsockname()[1]
         local = args.host in LOOPBACK and not args.share
         settings = Settings(
             Path(args.data),
-            devices=args.devices,
+            devices=devices,
             models=tuple(models),
             max_upload_bytes=round(args.max_upload_mb * 1e6),
             max_seconds=args.max_seconds,

@@ -32,7 +32,8 @@ if (navigator.language.startsWith("zh") && !location.pathname.endsWith("/{CHINES
   location.replace("{CHINESE.path}" + location.search)
 </script>"""
 _CSS = """
-.note { margin: 0; color: var(--body-text-color-subdued) }
+.note { margin: 0; opacity: .85 }
+#video video { max-height: 300px }
 .done { margin: 0; font-weight: 600 }
 .problem { margin: 0; padding: .6em .8em; border-radius: 6px; border: 1px solid #d97706; background: #d9770622 }
 .bar { height: 8px; margin-top: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden }
@@ -100,7 +101,7 @@ class _Page:
         limits = texts.limits.format(
             megabytes=service.settings.max_upload_bytes / 1e6, length=view.length(texts, service.settings.max_seconds)
         )
-        self._video = gr.Video(label=texts.video, sources=["upload", "webcam"], height=300, elem_id="video")
+        self._video = gr.Video(label=texts.video, sources=["upload", "webcam"], elem_id="video")
         self._video_note = gr.HTML(visible=False)
         self._audio = gr.Audio(
             label=texts.audio, sources=["upload", "microphone"], type="filepath", elem_id="audio", editable=False
@@ -137,19 +138,9 @@ class _Page:
             "crf": crf,
             "model": self._model,
         }
-        gr.Examples(
-            [pair for pair in EXAMPLES if all(map(os.path.isfile, pair))],
-            [self._video, self._audio],
-            label=texts.examples,
-            elem_id="examples",
-        )
 
     def _make_outputs(self) -> None:
         texts = self.texts
-        self._picture = gr.Image(
-            label=texts.still, interactive=False, visible=False, format="jpeg", height=340, buttons=[], elem_id="still"
-        )
-        self._face_note = gr.HTML(visible=False, elem_id="face_note")
         self._status = gr.HTML(visible=False, elem_id="status")
         self._preview = gr.HTML(visible=False, elem_id="preview")
         self._result = gr.Video(
@@ -159,6 +150,16 @@ class _Page:
             label=texts.compared, interactive=False, visible=False, buttons=[], elem_id="compared"
         )
         self._report = gr.HTML(visible=False, label=texts.report, elem_id="report")
+        self._picture = gr.Image(
+            label=texts.still, interactive=False, visible=False, format="jpeg", height=340, buttons=[], elem_id="still"
+        )
+        self._face_note = gr.HTML(visible=False, elem_id="face_note")
+        gr.Examples(
+            [pair for pair in EXAMPLES if all(map(os.path.isfile, pair))],
+            [self._video, self._audio],
+            label=texts.examples,
+            elem_id="examples",
+        )
 
     def _connect(self, blocks: gr.Blocks) -> None:
         seen = [self._still, self._picture, self._face_note, self._video_note, self._face]
@@ -242,7 +243,7 @@ class _Page:
             yield update
 
     async def _watch(self, id: str) -> AsyncIterator[list]:
-        last = None
+        last, estimate = None, view.Estimate()
         while True:
             job = await run_sync(self.service.store.get, id)
             if job is None:
@@ -255,7 +256,7 @@ class _Page:
             now = self._update(
                 id=id,
                 busy=True,
-                status=view.status(self.texts, job, self.service.settings.keep_hours),
+                status=view.status(self.texts, job, self.service.settings.keep_hours, estimate(job)),
                 jpeg=self.service.preview(id),
             )
             if now != last:

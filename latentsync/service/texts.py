@@ -59,8 +59,8 @@ class Texts:
     whole: str
     rest_kept: str
     busy: str
-    seconds: str
-    minutes: str
+    seconds: str  # {0}
+    minutes: str  # {1}, before the seconds
     loops: dict[str, str] = field(default_factory=dict)  # by the option's value, as the others
     tails: dict[str, str] = field(default_factory=dict)
     stages: dict[str, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ ENGLISH = Texts(
     rest_kept="{frames} more after the end of the sound",
     busy="Busy (stages overlap)",
     seconds="{0:g} s",
-    minutes="{0} min {1} s",
+    minutes="{1} min",
     loops={
         "pingpong": "play it backwards and forwards",
         "loop": "start it again",
@@ -196,7 +196,7 @@ CHINESE = Texts(
     rest_kept="声音结束后还有 {frames} 帧",
     busy="各阶段用时（相互重叠）",
     seconds="{0:g} 秒",
-    minutes="{0} 分 {1} 秒",
+    minutes="{1} 分",
     loops={"pingpong": "来回播放", "loop": "从头重播", "freeze": "停在最后一帧", "cut": "随视频结束"},
     tails={"cut": "随声音结束", "keep": "保留其余部分（静音）"},
     stages={"": "准备中", "preparing": "准备中", "lip sync": "生成口型", "writing": "写入文件"},

@@ -10,6 +10,7 @@ from .jobs import CANCELLED, COMPLETED, FAILED, QUEUED, Job
 from .still import SEARCHED_S, Still
 from .texts import Texts
 
+_TELLING = 8  # frames that tell how long the others will take
 _LINE = Markup("<p class='{}'>{}</p>")
 _BAR = Markup("<div class='bar' role='progressbar' aria-valuenow='{0}'><div style='width: {0}%'></div></div>")
 _ROW = Markup("<tr><th>{}</th><td>{}</td></tr>")
@@ -24,7 +25,24 @@ def problem(texts: Texts, sentence: str) -> Markup:
     return _LINE.format("problem", Markup("<strong>{}</strong> {}").format(texts.failed, sentence))
 
 
-def status(texts: Texts, job: Job, keep_hours: float) -> Markup:
+class Estimate:
+    """How long a job will still take, by what its frames took. They come in bursts; between those it counts down."""
+
+    def __init__(self) -> None:
+        self._done, self._since = 0, 0.0
+
+    def __call__(self, job: Job) -> float | None:
+        """Seconds; None while nobody knows. To be asked again and again while the job is worked on."""
+        now = time.time()
+        if job.done != self._done:
+            self._done, self._since = job.done, now
+        if job.done < _TELLING:
+            return None
+        left = (self._since - job.started) * (job.total - job.done) / job.done
+        return max(1.0, left - (now - self._since))
+
+
+def status(texts: Texts, job: Job, keep_hours: float, left_s: float | None = None) -> Markup:
     """How a job is getting on."""
     if job.status == QUEUED:
         return note(texts.queued.format(position=job.position))
@@ -39,9 +57,8 @@ def status(texts: Texts, job: Job, keep_hours: float) -> Markup:
     parts = [texts.stages.get(job.stage, job.stage)]
     if job.total:
         parts.append(texts.frames_done.format(done=job.done, total=job.total))
-    if job.done:
-        left = spent * (job.total - job.done) / job.done
-        parts.append(texts.time_left.format(time=length(texts, left)))
+    if left_s is not None:
+        parts.append(texts.time_left.format(time=length(texts, left_s)))
     else:
         parts.append(texts.time_spent.format(time=length(texts, spent)))
     return note(" · ".join(parts)) + _BAR.format(round(100 * job.done / job.total) if job.total else 0)
@@ -85,7 +102,8 @@ def length(texts: Texts, seconds: float) -> str:
     """A time in words."""
     if seconds < 60:
         return texts.seconds.format(round(seconds, 1) if seconds < 10 else round(seconds))
-    return texts.minutes.format(*divmod(round(seconds), 60))
+    minutes, rest = divmod(round(seconds), 60)
+    return (texts.minutes + (" " + texts.seconds if rest else "")).format(rest, minutes)
 
 
 def _span(job: Job, first: int, last: int) -> str:
