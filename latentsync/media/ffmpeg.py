@@ -14,8 +14,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 #: How the folders begin in which pictures wait for their sound, beside the target; a process that is killed leaves one.
 PICTURES = ".picture-"
+
+#: Called now and then while ffmpeg works; what it raises ends the process and comes through.
+while_working: ContextVar[Callable[[], None]] = ContextVar("while_working", default=lambda: None)
+_CHECK_EVERY_S = 0.2
 
 
 @cache
@@ -262,7 +267,7 @@ def wait_for(
     process: subprocess.Popen[bytes], log: BinaryIO, path: Path, failure: str, *, strict: bool = False
 ) -> None:
     """Wait for the end. A failed process raises MediaError; complaints of a successful one are logged, or `strict`."""
-    status = process.wait()
+    status = _status(process)
     complaints = _complaints(log)
     if status != 0:
         raise MediaError(f"{path} {failure}: {complaints or _ending(status)}")
@@ -270,6 +275,14 @@ def wait_for(
         raise MediaError(f"{path} is damaged: {complaints}; copy or download it again")
     if complaints:
         logger.warning("%s may be damaged: %s", path, complaints)
+
+
+def _status(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a process, once it has ended."""
+    while True:
+        while_working.get()()
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_CHECK_EVERY_S)
 
 
 def _ending(status: int) -> str:
@@ -439,6 +452,7 @@ def read_frames(
             if process.stdout.readinto(memoryview(frame).cast("B")) < frame.nbytes:
                 break
             n_read += 1
+            while_working.get()()
             yield frame
         wait_for(process, log, info.path, failure.format(n_read), strict=strict)
     if not n_read:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from threading import Condition, Thread
 from typing import Generic, TypeVar
@@ -73,9 +74,9 @@ def _produce(source: Iterable[T], buffer: _Buffer[T]) -> None:
 def prefetch(source: Iterable[T], depth: int) -> Iterator[T]:
     """The items of `source`, in order, computed up to `depth` ahead in a thread of their own.
 
-    An exception of the source reaches the consumer after the items before it, with its own traceback.
-    When the consumer stops (closes this generator or lets go of it), the source is closed in its thread as
-    soon as it has made the item it was making, and the thread is joined.
+    The consumer's context variables hold there. An exception of the source reaches the consumer after the items before
+    it, with its own traceback. When the consumer stops (closes this generator or lets go of it), the source is closed
+    in its thread as soon as it has made the item it was making, and the thread is joined.
     """
     if depth < 1:
         raise ValueError(f"expected a depth of at least 1, got {depth}")
@@ -84,7 +85,7 @@ def prefetch(source: Iterable[T], depth: int) -> Iterator[T]:
 
 def _prefetched(source: Iterable[T], depth: int) -> Iterator[T]:
     buffer: _Buffer[T] = _Buffer(depth)
-    thread = Thread(target=_produce, args=(source, buffer), name="prefetch", daemon=True)
+    thread = Thread(target=copy_context().run, args=(_produce, source, buffer), name="prefetch", daemon=True)
     thread.start()
     try:
         yield from buffer

@@ -1,10 +1,12 @@
-"""Ending a run in the middle: between frames, between steps, and between the layers of its networks."""
+"""Ending a run in the middle: between frames, steps, and the layers of its networks, and while ffmpeg works."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+
+from ..media.ffmpeg import while_working
 
 
 class Interrupted(Exception):
@@ -13,8 +15,12 @@ class Interrupted(Exception):
 
 @contextmanager
 def interruptible(pipeline: Any, check: Callable[[], None]) -> Iterator[None]:
-    """Call `check`, which may raise, before every layer of a pipeline's networks: one pass may take long on a CPU."""
+    """Call `check`, which may raise, before every layer of a pipeline's networks and while ffmpeg works.
+
+    One pass of a network may take long on a CPU, the sound of a long video long to decode or to encode.
+    """
     handles = []
+    token = while_working.set(check)
     try:
         for network in _networks(pipeline):
             for layer in network.modules():
@@ -22,6 +28,7 @@ def interruptible(pipeline: Any, check: Callable[[], None]) -> Iterator[None]:
                     handles.append(layer.register_forward_pre_hook(lambda *_: check()))
         yield
     finally:
+        while_working.reset(token)
         for handle in handles:
             handle.remove()
 

@@ -1,6 +1,7 @@
 import threading
 import time
 import traceback
+from contextvars import ContextVar
 
 import pytest
 
@@ -30,6 +31,12 @@ def prefetch_threads() -> list[threading.Thread]:
 def test_prefetch_keeps_the_items_and_their_order(depth):
     assert list(prefetch(range(50), depth)) == list(range(50))
     assert not prefetch_threads()
+
+
+def test_prefetch_runs_in_the_consumers_context():
+    variable = ContextVar("variable", default="")
+    variable.set("the consumer's")
+    assert list(prefetch((variable.get() for _ in range(2)), 1)) == ["the consumer's"] * 2
 
 
 def test_prefetch_runs_ahead_but_only_so_far():

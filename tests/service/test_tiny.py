@@ -3,12 +3,15 @@
 import threading
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
 
 from latentsync.build import build_pipeline
-from latentsync.media.ffmpeg import decode_frames, probe
+from latentsync.media import ffmpeg
+from latentsync.media.ffmpeg import decode_frames, probe, running, while_working
+from latentsync.media.stream import prefetch
 from latentsync.service.interrupt import Interrupted, interruptible
 from latentsync.service.runner import Model
 from latentsync.service.settings import Settings
@@ -81,3 +84,34 @@ def test_a_run_ends_between_two_layers(model):
         assert calls == 5
         vae.decode(latents)
     assert calls == 5
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_run_ends_while_ffmpeg_works(model, ahead):
+    """In the worker's thread or in the one that decodes; decoding, copying and encoding sound take long."""
+    started, processes = time.monotonic(), []
+
+    def check() -> None:
+        if time.monotonic() - started > 0.5:
+            raise Interrupted
+
+    def work():
+        with running(["-re", "-f", "lavfi", "-i", "anullsrc", "-t", "60", "-f", "null", "-"]) as (process, log):
+            processes.append(process)
+            ffmpeg.wait_for(process, log, Path("sound"), "failed")
+        yield
+
+    with pytest.raises(Interrupted), interruptible(model.pipeline, check):
+        list(prefetch(work(), 1) if ahead else work())
+    assert time.monotonic() - started < 2.5 and processes[0].returncode
+    while_working.get()()  # nothing of the run stays
+
+
+def test_a_run_ends_between_two_decoded_frames(model, tmp_path):
+    frames = decode_frames(write_video(tmp_path / "in.mp4", 10))
+
+    def check() -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted), interruptible(model.pipeline, check):
+        next(frames)
