@@ -102,11 +102,11 @@ class _Page:
             megabytes=service.settings.max_upload_bytes / 1e6, length=view.length(texts, service.settings.max_seconds)
         )
         self._video = gr.Video(label=texts.video, sources=["upload", "webcam"], elem_id="video")
-        self._video_note = gr.HTML(visible=False)
+        self._video_note = gr.HTML(visible=False, elem_id="video_note")
         self._audio = gr.Audio(
             label=texts.audio, sources=["upload", "microphone"], type="filepath", elem_id="audio", editable=False
         )
-        self._audio_note = gr.HTML(visible=False)
+        self._audio_note = gr.HTML(visible=False, elem_id="audio_note")
         gr.HTML(view.note(limits))
         with gr.Row():
             self._generate = gr.Button(texts.generate, variant="primary", elem_id="generate")
@@ -174,7 +174,7 @@ class _Page:
         shown += [self._result, self._compared, self._report]
         given = [self._video, self._audio, *self._options.values()]
         self._generate.click(self._make, given, shown, **_PRIVATE)
-        self._cancel.click(self.service.cancel, self._id, None, **_PRIVATE)
+        self._cancel.click(self._stop, self._id, None, **_PRIVATE)
         self._id.change(None, self._id, None, js=_TO_ADDRESS, **_PRIVATE)
         blocks.load(self._return, None, shown, **_PRIVATE)
 
@@ -232,6 +232,10 @@ class _Page:
             return
         async for update in self._watch(job.id):
             yield update
+
+    def _stop(self, id: str) -> None:
+        """Cancel a job; whoever watches it sees that."""
+        self.service.cancel(id)
 
     async def _return(self, request: gr.Request) -> AsyncIterator[list]:
         """Show the job that the page's address names."""

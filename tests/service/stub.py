@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import uvicorn
 
+from latentsync.face.detect import MediaPipeDetector
 from latentsync.media.ffmpeg import VideoWriter
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.service import service
@@ -64,6 +65,14 @@ class StubPipeline:
         while not self.gate.wait(0.02):
             check()
 
+    @contextmanager
+    def borrowed_detector(self):
+        detector = MediaPipeDetector()
+        try:
+            yield detector
+        finally:
+            detector.close()
+
 
 class FileStub(StubPipeline):
     """Its gate is a file, which another process may make."""
@@ -112,10 +121,11 @@ def wait_for(client, url: str, *statuses: str, limit_s: float = 20) -> dict:
 
 
 @contextmanager
-def serving(settings: Settings, load):
-    """A client of a real server on a free port; the server's app is `client.app`."""
+def serving(settings: Settings, load, mount=lambda app, service: None):
+    """A client of a real server on a free port; the server's app is `client.app`, on which `mount` may put a page."""
     app = build_app(settings, load)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    mount(app, app.state.service)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
