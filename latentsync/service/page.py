@@ -63,6 +63,7 @@ def mount_page(app: FastAPI, service: Service) -> FastAPI:
             gr.Navbar(main_page_name=LANGUAGES[0].language)
             _Page(service, texts, blocks)
     blocks.queue(default_concurrency_limit=None, api_open=False)
+    blocks.has_launched = True  # which launching sets, not mounting: else clients may name any file of this machine
     return gr.mount_gradio_app(
         app,
         blocks,

@@ -17,6 +17,7 @@ from latentsync.pipelines.report import LipsyncReport
 from latentsync.service.page import mount_page
 from latentsync.service.runner import Model
 from latentsync.service.settings import Settings
+from latentsync.service.still import SEARCHED_S
 from latentsync.service.texts import CHINESE, ENGLISH
 
 from ..wav import write_wav
@@ -293,16 +294,21 @@ def test_the_page_speaks_chinese(browse, server, files):
     expect(page.locator("#generate")).to_have_text(ENGLISH.generate)
 
 
-def test_a_voice_is_recorded(browse, server, files):
-    """By the browser's own artificial microphone."""
-    page = browse(server[0], permissions=["microphone"])
-    choose(page, files / "two people.mp4", None)
-    page.click("#audio [aria-label*=icrophone]")
-    page.click("#audio button.record, #audio .record-button")
+def test_a_video_and_a_voice_are_recorded(browse, server):
+    """By the browser's own artificial camera, which shows nobody, and microphone."""
+    page = browse(server[0], permissions=["camera", "microphone"])
+    page.click("#video [aria-label='Capture from camera']")
+    page.get_by_text("Click to Access Webcam").click()
+    record = page.locator("#video .button-wrap button").first
+    record.click()
     page.wait_for_timeout(1500)
-    page.click("#audio button.stop-button")
-    expect(page.locator("#audio audio, #audio [data-testid^=waveform]").first).to_be_attached()
-    page.wait_for_timeout(1000)
+    record.click()
+    expect(page.locator("#face_note")).to_have_text(ENGLISH.no_face.format(seconds=SEARCHED_S), timeout=SLOW)
+    page.click("#audio [aria-label='Record audio']")
+    page.click("#audio .record-button")
+    page.wait_for_timeout(1500)
+    page.click("#audio .stop-button")
+    expect(page.locator("#audio .play-pause-button")).to_be_visible(timeout=SLOW)
     generate(page)
     done(page)
     assert 0.5 < result_length(page) < 6
