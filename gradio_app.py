@@ -59,14 +59,15 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(argv: list[str] | None = None) -> Namespace:
     p = parser()
-    args = p.parse_args(argv)
+    args = Namespace(**(vars(inference.parser().parse_args([])) | vars(p.parse_args(argv))))
     args.auth = args.auth and tuple(args.auth.split(":", 1))
     if args.auth and not (len(args.auth) == 2 and all(args.auth)):
         p.error("--auth: expected USER:PASSWORD")
+    inference.check_model_flags(p, args)
     for name in ("keep_hours", "max_upload_mb", "max_seconds", "max_queue"):
         if not getattr(args, name) > 0:
             p.error(f"--{name} {getattr(args, name)}: expected more than 0")
-    return Namespace(**(vars(inference.parser().parse_args([])) | vars(args)))
+    return args
 
 
 def choose_models(args: Namespace) -> dict[str, tuple[UNetConfig, Namespace]]:

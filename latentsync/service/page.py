@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from .. import REPO_ROOT
 from . import view
 from .errors import Refusal
 from .jobs import COMPLETED, ENDED, Job
-from .service import Service
+from .service import SWEEP_EVERY_S, Service
 from .still import Still
 from .texts import CHINESE, LANGUAGES, Texts
 
@@ -53,11 +54,13 @@ _PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}  # of events
 def mount_page(app: FastAPI, service: Service) -> FastAPI:
     """Add the page to a server's app at `/`, in English, and at `/zh`, in Chinese."""
     settings = service.settings
-    os.environ["GRADIO_TEMP_DIR"] = str(settings.data.resolve() / "uploads")
+    uploads = settings.data.resolve() / "uploads"
+    rmtree(uploads, ignore_errors=True)  # what a server that was killed left; this one alone uses the folder
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gr.set_static_paths([service.storage.runs])  # results are played where they lie
-    keep_s = round(3600 * settings.keep_hours)
-    blocks = gr.Blocks(title="LatentSync", analytics_enabled=False, delete_cache=(60, max(keep_s, 60)))
+    cleaning = round(SWEEP_EVERY_S), max(1, round(3600 * settings.keep_hours))  # how often, how old, in seconds
+    blocks = gr.Blocks(title="LatentSync", analytics_enabled=False, delete_cache=cleaning)
     for texts in LANGUAGES:
         with blocks.route(texts.language, texts.path) if texts.path else blocks:
             gr.Navbar(main_page_name=LANGUAGES[0].language)

@@ -5,7 +5,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import httpx
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from latentsync import REPO_ROOT
 from latentsync.media.ffmpeg import VideoWriter, decode_frames
 from latentsync.pipelines.report import LipsyncReport
+from latentsync.service import page as page_module
 from latentsync.service.page import mount_page
 from latentsync.service.runner import Model
 from latentsync.service.settings import Settings
@@ -261,7 +262,10 @@ def test_options_out_of_range_are_one_sentence(browse, server, files):
     page = browse(server[0])
     choose(page, files / "two people.mp4", files / "10.wav")
     page.click("#more button")
-    page.locator("#fps textarea, #fps input").first.fill("fast")
+    rate = page.locator("#fps textarea, #fps input").first
+    expect(rate).to_have_value("25")
+    page.wait_for_timeout(1000)  # what was just unfolded sets its values once more, faster than people type
+    rate.fill("fast")
     generate(page)
     expect(page.locator("#status .problem")).to_contain_text("options: fps: expected source or a rate", timeout=SLOW)
     expect(page.locator("#generate")).to_be_enabled()
@@ -341,6 +345,23 @@ def test_a_login_closes_the_page(browse, tmp_path, files):
         generate(page)
         done(page)
         assert result_length(page) == pytest.approx(10 / 25, abs=0.05)
+
+
+def test_uploads_are_removed_with_time_and_what_a_killed_server_left_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "SWEEP_EVERY_S", 1)
+    left = tmp_path / "uploads/left/video.mp4"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with page_server(tmp_path, Painter(), keep_hours=2 / 3600) as (address, _):
+        assert not left.exists()
+        with httpx.Client(base_url=address, trust_env=False) as client:
+            sent = client.post("/gradio_api/upload", files={"files": ("a.wav", b"RIFF")}).json()
+        (upload,) = map(Path, sent)
+        assert upload.is_file() and upload.is_relative_to(tmp_path / "uploads")
+        end = monotonic() + 20
+        while upload.exists():
+            assert monotonic() < end
+            sleep(0.1)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "jobs.sqlite"])
