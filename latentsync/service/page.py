@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 from shutil import rmtree
@@ -67,20 +68,22 @@ def mount_page(app: FastAPI, service: Service) -> FastAPI:
             _Page(service, texts, blocks)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     blocks.has_launched = True  # which launching sets, not mounting: else clients may name any file of this machine
-    return gr.mount_gradio_app(
-        app,
-        blocks,
-        "/",
-        root_path=urlsplit(settings.base_url).path.rstrip("/") or None,
-        auth=settings.auth,
-        max_file_size=settings.max_upload_bytes,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        theme=gr.themes.Default(primary_hue="emerald", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=_CSS,
-        head=_HEAD,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode is not supported")  # nobody asked for it
+        return gr.mount_gradio_app(
+            app,
+            blocks,
+            "/",
+            root_path=urlsplit(settings.base_url).path.rstrip("/") or None,
+            auth=settings.auth,
+            max_file_size=settings.max_upload_bytes,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            theme=gr.themes.Default(primary_hue="emerald", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            css=_CSS,
+            head=_HEAD,
+        )
 
 
 class _Page:

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 import httpx
 import numpy as np
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from latentsync import REPO_ROOT
 from latentsync.media.ffmpeg import VideoWriter, decode_frames
@@ -23,9 +24,6 @@ from latentsync.service.texts import CHINESE, ENGLISH
 
 from ..wav import write_wav
 from .stub import RATE, StubPipeline, n_frames, serving
-
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `apt-get install chromium`")
@@ -61,7 +59,7 @@ class Painter(StubPipeline):
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
