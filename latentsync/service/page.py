@@ -36,12 +36,15 @@ if (navigator.language.startsWith("zh") && !location.pathname.endsWith("/{CHINES
 _CSS = """
 .note { margin: 0; opacity: .85 }
 #video video { max-height: 300px }
+#result video { max-height: 420px }
 .done { margin: 0; font-weight: 600 }
 .problem { margin: 0; padding: .6em .8em; border-radius: 6px; border: 1px solid #d97706; background: #d9770622 }
 .bar { height: 8px; margin-top: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden }
 .bar div { height: 100%; background: var(--primary-500); transition: width .4s }
 .preview { display: block; max-height: 420px; margin: auto; border-radius: 6px }
-.report th { text-align: left; font-weight: 500; padding-right: 1.5em; vertical-align: top; white-space: nowrap }
+.report { width: 100% }
+.report th, .report td { padding: 5px 12px 5px 0; border: 0; border-bottom: 1px solid var(--border-color-primary) }
+.report th { width: 34%; text-align: left; font-weight: 500; vertical-align: top }
 """
 #: The page's address names the job that it shows, so reloading it or coming back does not lose the job.
 _TO_ADDRESS = """(id) => {
@@ -151,7 +154,7 @@ class _Page:
         self._status = gr.HTML(visible=False, elem_id="status")
         self._preview = gr.HTML(visible=False, elem_id="preview")
         self._result = gr.Video(
-            label=texts.result, interactive=False, visible=False, buttons=["download"], height=420, elem_id="result"
+            label=texts.result, interactive=False, visible=False, buttons=["download"], elem_id="result"
         )
         self._compared = gr.ImageSlider(
             label=texts.compared, interactive=False, visible=False, buttons=[], elem_id="compared"

@@ -9,7 +9,7 @@ import numpy as np
 EVERY_S = 1.0
 SIDE = 640  # pixels of the longer side, while a job is worked on
 COMPARED_SIDE = 1280
-_LATE_S = 4.0  # a picture that would be shown later than this is left out
+_LATE_S = 20.0  # a picture that would be shown later than this is left out
 _NEW_BURST_S = 0.8 * EVERY_S  # between two pictures that are kept
 
 

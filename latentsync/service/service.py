@@ -41,6 +41,8 @@ class Service:
         self.settings = settings
         self.store = JobStore(settings.data)
         self.storage = Storage(settings.data)
+        self._preparation = Thread(target=prepare, name="preparation", daemon=True)
+        self._preparation.start()  # beside the loading
         try:
             models = {device: {name: load(device, name) for name in settings.models} for device in settings.devices}
         except BaseException:
@@ -51,7 +53,6 @@ class Service:
         self._runner = Runner(self.store, self.storage, models, self._notify)
         self._webhooks = Webhooks(allow_private=settings.allow_private_webhooks)
         self._stopping = Event()
-        self._preparation = Thread(target=prepare, name="preparation", daemon=True)
         self._sweeper = Thread(target=self._sweep_often, name="sweeper", daemon=True)
 
     def start(self) -> None:
@@ -59,7 +60,6 @@ class Service:
         for job in self.store.to_notify():
             self._notify(job.id)
         self._runner.start()
-        self._preparation.start()
         self._sweeper.start()
 
     def stop(self) -> None:
