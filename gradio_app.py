@@ -1,6 +1,6 @@
 """A page in the browser, and an HTTP API, that make lips follow a sound.
 
-python gradio_app.py [flags]
+    python gradio_app.py [flags]
 """
 
 import argparse
@@ -13,6 +13,11 @@ from argparse import Namespace
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+
+from scripts import environment
+
+if __name__ == "__main__":
+    environment.enter("gradio")
 
 import uvicorn
 

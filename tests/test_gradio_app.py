@@ -14,8 +14,38 @@ import gradio_app
 from latentsync import REPO_ROOT
 from latentsync.errors import CheckpointError, ConfigError
 from latentsync.service.settings import Settings
+from scripts import environment
 
 NO_COLOUR = {**os.environ, "NO_COLOR": "1"}
+
+
+def test_any_python_goes_on_in_the_environment(monkeypatch):
+    """Which is made first; here a stand-in says where it is."""
+    setup = []
+
+    def run(command, **_):
+        setup.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout=b"env/bin/python\n")
+
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    monkeypatch.setattr(environment.os, "execv", lambda *command: setup.append(command))
+    monkeypatch.setattr(sys, "argv", ["gradio_app.py", "--port", "1"])
+    monkeypatch.setattr(environment.os, "name", "posix")
+    monkeypatch.setattr(environment.sys, "exit", lambda status: None)
+    monkeypatch.setattr(environment.subprocess, "call", lambda command: 0)
+    environment.enter("gradio")
+    assert setup[0][1].endswith("setup_env.py") and "--print-python" in setup[0]
+    assert setup[1] == ("env/bin/python", ["env/bin/python", "gradio_app.py", "--port", "1"])
+
+
+def test_a_failed_set_up_ends_the_command(monkeypatch):
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    failed = subprocess.CompletedProcess([], 1, stdout=b"")
+    monkeypatch.setattr(environment.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(SystemExit) as ended:
+        environment.enter("gradio")
+    assert ended.value.code == 1
 
 
 def test_defaults_are_safe_and_those_of_the_server():
