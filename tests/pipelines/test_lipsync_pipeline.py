@@ -208,6 +208,27 @@ def test_an_interrupted_run_leaves_nothing(pipeline, video, sound, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "temp"] and not list((tmp_path / "temp").iterdir())
 
 
+def test_every_frame_is_shown_as_it_was_and_as_it_became(pipeline, video, sound, tmp_path, written):
+    shown = []
+    place = lambda index: None if 10 <= index < 14 else (80.0, 60.0)  # noqa: E731
+    show = {"on_frame": lambda before, after: shown.append((before.copy(), after.copy()))}
+    options = InferenceOptions(precise_alignment=False)  # no gap is bridged
+    pipeline(place, options)(video, sound, tmp_path / "out.mp4", **FAST, **show)
+    before, after = (np.stack(frames) for frames in zip(*shown, strict=True))
+    assert (before == frames_of(video)[:23]).all()
+    assert (after == written).all()
+    assert [i for i in range(23) if (before[i] == after[i]).all()] == [10, 11, 12, 13]
+
+
+def test_what_is_raised_while_a_frame_is_shown_ends_the_run(pipeline, video, sound, tmp_path):
+    def show(before, after):
+        raise KeyError("shown")
+
+    with pytest.raises(KeyError, match="shown"):
+        pipeline()(video, sound, tmp_path / "out.mp4", **FAST, on_frame=show)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_temporary_folder_keeps_what_else_is_in_it(pipeline, video, sound, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     pipeline()(video, sound, tmp_path / "out.mp4", **FAST, temp_dir=tmp_path)
