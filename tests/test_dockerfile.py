@@ -12,7 +12,6 @@ from latentsync import REPO_ROOT
 from scripts import setup_env
 
 SENT = [line[1:] for line in (REPO_ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-PAGE = "gradio_app.py"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -33,8 +32,7 @@ def variables() -> dict[str, str]:
 
 def test_what_is_copied_is_here_and_sent_to_the_builder():
     for name in SENT:
-        if name != PAGE:
-            assert (REPO_ROOT / name).exists(), name
+        assert (REPO_ROOT / name).exists(), name
     for value in values("COPY"):
         *sources, _ = value.split()
         for source in sources:
@@ -75,7 +73,6 @@ def test_its_health_is_asked_for_where_it_listens():
     compile(code, "HEALTHCHECK", "exec")
 
 
-@pytest.mark.skipif(not (REPO_ROOT / PAGE).exists(), reason="there is no page")
 def test_the_flags_of_the_server_exist():
     _, script, *arguments = json.loads(values("ENTRYPOINT")[0])
     known = subprocess.run(

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from shutil import copy
 from threading import Event, Thread
 
 from anyio.to_thread import run_sync
@@ -103,10 +102,13 @@ class Service:
         id = self.storage.create()
         try:
             for kind, path in (("video", video), ("audio", audio)):
-                copy(path, self.storage.input(id, kind, path.name))
+                shutil.copy(path, self.storage.input(id, kind, path.name))
             return self._accept(id, form)
-        except BaseException:
+        except BaseException as error:
             self.storage.remove(id)
+            if isinstance(error, OSError):  # a full disk, or an upload that was removed as old
+                logger.error("Files could not be stored", exc_info=error)
+                raise Refusal(503, "the server could not store the files; choose them again") from None
             raise
 
     def check_file(self, kind: str, path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from latentsync.service.errors import Refusal
 from latentsync.service.runner import Model
 from latentsync.service.settings import Settings
 
@@ -43,6 +44,22 @@ def test_a_video_is_made(client, tmp_path):
         "queue": 0,
         "max_queue": 100,
     }
+
+
+def test_files_of_this_machine_become_a_job_and_stay(client, tmp_path):
+    service = client().app.state.service
+    video, audio = tmp_path / "face.png", tmp_path / "speech.wav"
+    video.write_bytes(picture(1))
+    audio.write_bytes(sound(tmp_path, 3))
+    job = service.submit_files(video, audio, '{"seed": 3}')
+    assert (job.video, job.audio, job.options["seed"]) == ("face.png", "speech.wav", 3)
+    with pytest.raises(Refusal, match="'steps' is not known"):
+        service.submit_files(video, audio, '{"steps": 3}')
+    before = folders(tmp_path / "data")
+    audio.unlink()
+    with pytest.raises(Refusal, match="could not store the files; choose them again"):
+        service.submit_files(video, audio, "")
+    assert folders(tmp_path / "data") == before and video.exists()
 
 
 def test_a_model_is_chosen(client, tmp_path):
