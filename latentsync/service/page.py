@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -42,7 +42,7 @@ _CSS = """
 .bar { height: 8px; margin-top: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden }
 .bar div { height: 100%; background: var(--primary-500); transition: width .4s }
 .preview { display: block; max-height: 420px; margin: auto; border-radius: 6px }
-.report { width: 100% }
+.report { width: 100%; border: 0 !important }
 .report th, .report td { padding: 5px 12px 5px 0; border: 0; border-bottom: 1px solid var(--border-color-primary) }
 .report th { width: 34%; text-align: left; font-weight: 500; vertical-align: top }
 """
@@ -80,6 +80,7 @@ def mount_page(app: FastAPI, service: Service) -> FastAPI:
             root_path=urlsplit(settings.base_url).path.rstrip("/") or None,
             auth=settings.auth,
             max_file_size=settings.max_upload_bytes,
+            show_error=False,  # what nobody expected stays in the log
             footer_links=[],
             run_history=False,
             ssr_mode=False,
@@ -190,16 +191,19 @@ class _Page:
 
     # Before
 
-    def _look(self, video: str | None) -> tuple:
+    def _look(self, video: str | None) -> Iterator[tuple]:
         """Show whose lips will move, or why this video cannot be used."""
         hidden, same = gr.update(visible=False), gr.skip()
         if video is None:
-            return None, hidden, hidden, hidden, same
+            yield None, hidden, hidden, hidden, same
+            return
+        yield None, hidden, hidden, _shown(view.note(self.texts.sending)), same
         try:
             still = self.service.look(Path(video))
         except Refusal as refusal:
-            return None, hidden, hidden, _shown(view.problem(self.texts, refusal.sentence)), same
-        return still, *self._show_faces(still, "largest"), hidden, "largest"
+            yield None, hidden, hidden, _shown(view.problem(self.texts, refusal.sentence)), same
+            return
+        yield still, *self._show_faces(still, "largest"), hidden, "largest"
 
     def _hear(self, audio: str | None) -> dict[str, Any]:
         """Say why this sound cannot be used."""
