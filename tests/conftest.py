@@ -24,6 +24,7 @@ LONG = [
     "preprocess/test_pipeline.py",
     "test_command_footage.py",
     "processing/test_executors.py",
+    "service/test_page.py",
     "test_command_errors.py",
     "pipelines/test_memory.py",
     "media/test_ffmpeg.py",

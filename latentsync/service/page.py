@@ -165,12 +165,8 @@ class _Page:
             label=texts.still, interactive=False, visible=False, format="jpeg", height=340, buttons=[], elem_id="still"
         )
         self._face_note = gr.HTML(visible=False, elem_id="face_note")
-        gr.Examples(
-            [pair for pair in EXAMPLES if all(map(os.path.isfile, pair))],
-            [self._video, self._audio],
-            label=texts.examples,
-            elem_id="examples",
-        )
+        if examples := [pair for pair in EXAMPLES if all(map(os.path.isfile, pair))]:
+            gr.Examples(examples, [self._video, self._audio], label=texts.examples, elem_id="examples")
 
     def _connect(self, blocks: gr.Blocks) -> None:
         seen = [self._still, self._picture, self._face_note, self._video_note, self._face]
