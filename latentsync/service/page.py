@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,9 +57,7 @@ _PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}  # of events
 def mount_page(app: FastAPI, service: Service) -> FastAPI:
     """Add the page to a server's app at `/`, in English, and at `/zh`, in Chinese."""
     settings = service.settings
-    uploads = settings.data.resolve() / "uploads"
-    rmtree(uploads, ignore_errors=True)  # what a server that was killed left; this one alone uses the folder
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(service.storage.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gr.set_static_paths([service.storage.runs])  # results are played where they lie
     cleaning = round(SWEEP_EVERY_S), max(1, round(3600 * settings.keep_hours))  # how often, how old, in seconds
@@ -177,13 +174,13 @@ class _Page:
         self._face.change(self._show_faces, [self._still, self._face], drawn, **_PRIVATE)
         defaults = [self._options["inference_steps"], self._options["guidance_scale"]]
         self._model.change(self._model_defaults, self._model, defaults, **_PRIVATE)
-        shown = [self._id, self._generate, self._cancel, self._status, self._preview]
-        shown += [self._result, self._compared, self._report]
+        self._shown = [self._id, self._generate, self._cancel, self._status, self._preview]
+        self._shown += [self._result, self._compared, self._report]
         given = [self._video, self._audio, *self._options.values()]
-        self._generate.click(self._make, given, shown, **_PRIVATE)
+        self._generate.click(self._make, given, self._shown, **_PRIVATE)
         self._cancel.click(self._stop, self._id, None, **_PRIVATE)
         self._id.change(None, self._id, None, js=_TO_ADDRESS, **_PRIVATE)
-        blocks.load(self._return, None, shown, **_PRIVATE)
+        blocks.load(self._return, None, self._shown, **_PRIVATE)
 
     # Before
 
@@ -251,7 +248,7 @@ class _Page:
         """Show the job that the page's address names."""
         id = request.query_params.get("job")
         if not id:
-            yield [gr.skip()] * 8
+            yield [gr.skip()] * len(self._shown)
             return
         async for update in self._watch(id):
             yield update
@@ -303,7 +300,7 @@ class _Page:
         compared: tuple[str, str] | None = None,
         report: str | None = None,
     ) -> list:
-        """What the outputs become; those of an earlier job stay until another one begins, which is `fresh`."""
+        """What `_shown` becomes; the results of an earlier job stay until another one begins, which is `fresh`."""
 
         def after(value: Any) -> dict[str, Any]:
             if value is not None:

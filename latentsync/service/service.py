@@ -40,6 +40,7 @@ class Service:
         self.settings = settings
         self.store = JobStore(settings.data)
         self.storage = Storage(settings.data)
+        self.storage.remove_uploads()
         self._preparation = Thread(target=prepare, name="preparation", daemon=True)
         self._preparation.start()  # beside the loading
         try:

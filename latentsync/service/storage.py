@@ -15,6 +15,7 @@ SUFFIXES = VIDEO_SUFFIXES | {
 RESULT = "result.mp4"
 COMPARED = ("before.jpg", "after.jpg")
 _ID = re.compile(r"[0-9a-f]{32}")
+_UPLOAD = re.compile(r"[0-9a-f]{64}")  # Gradio's names of folders
 _LONGEST_NAME = 100
 
 
@@ -23,6 +24,7 @@ class Storage:
 
     def __init__(self, data: Path) -> None:
         self.runs = data.resolve() / "runs"
+        self.uploads = data.resolve() / "uploads"  # of the page, before they belong to a run
 
     def create(self) -> str:
         """A new run's id, which nobody can guess; its folder is there. Raises OSError."""
@@ -63,6 +65,12 @@ class Storage:
         for folder in self.runs.iterdir() if self.runs.is_dir() else ():
             if _ID.fullmatch(folder.name) and folder.name not in known:
                 self.remove(folder.name)
+
+    def remove_uploads(self) -> None:
+        """Remove what a server that was killed left of its page's uploads, and nothing else."""
+        for folder in self.uploads.iterdir() if self.uploads.is_dir() else ():
+            if _UPLOAD.fullmatch(folder.name):
+                rmtree(folder, ignore_errors=True)
 
 
 def safe_suffix(name: str) -> str:

@@ -347,11 +347,12 @@ def test_a_login_closes_the_page(browse, tmp_path, files):
 
 def test_uploads_are_removed_with_time_and_what_a_killed_server_left_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "SWEEP_EVERY_S", 1)
-    left = tmp_path / "uploads/left/video.mp4"
-    left.parent.mkdir(parents=True)
-    left.touch()
+    left, other = tmp_path / f"uploads/{'a' * 64}/video.mp4", tmp_path / "uploads/mine/video.mp4"
+    for path in (left, other):
+        path.parent.mkdir(parents=True)
+        path.touch()
     with page_server(tmp_path, Painter(), keep_hours=2 / 3600) as (address, _):
-        assert not left.exists()
+        assert not left.parent.exists() and other.exists()
         with httpx.Client(base_url=address, trust_env=False) as client:
             sent = client.post("/gradio_api/upload", files={"files": ("a.wav", b"RIFF")}).json()
         (upload,) = map(Path, sent)
