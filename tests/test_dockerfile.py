@@ -3,11 +3,10 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
+import gradio_app
 from latentsync import REPO_ROOT
 from scripts import setup_env
 
@@ -75,11 +74,8 @@ def test_its_health_is_asked_for_where_it_listens():
 
 def test_the_flags_of_the_server_exist():
     _, script, *arguments = json.loads(values("ENTRYPOINT")[0])
-    known = subprocess.run(
-        [sys.executable, script, "--help"], cwd=REPO_ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for flag in (argument for argument in arguments if argument.startswith("--")):
-        assert re.search(rf"{flag}\b", known), flag
+    assert script == "gradio_app.py"
+    assert gradio_app.parse(arguments).host == "0.0.0.0"
 
 
 def test_data_and_weights_are_in_volumes():

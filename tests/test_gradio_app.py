@@ -144,9 +144,6 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path):
                 assert client.get("/", headers={"host": "evil.example.org"}).status_code == 403
                 foreign = {"origin": "https://evil.example.org", "sec-fetch-site": "cross-site"}
                 assert client.post("/gradio_api/upload", headers=foreign).status_code == 403
-            second = subprocess.run(command, timeout=120, check=False, **run)
-            assert second.returncode == 2
-            assert "another server uses this folder" in second.stderr.splitlines()[-1]
             server.send_signal(signal.SIGINT)
             assert server.wait(20) in (0, 130)
             assert "Traceback" not in server.stderr.read()
