@@ -129,6 +129,12 @@ def test_a_public_link_that_cannot_be_had_is_said(monkeypatch):
         gradio_app.share("127.0.0.1", 7860)
 
 
+def test_what_cannot_be_served_is_one_line(capsys, tmp_path):
+    assert gradio_app.cli(["--device", "cuda:77", "--data", str(tmp_path)]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line.startswith("error: ")] == told[-1:] and "cuda:77" in told[-1]
+
+
 def test_the_command_serves_until_it_is_told_to_end(tmp_path):
     command = [sys.executable, str(REPO_ROOT / "gradio_app.py"), "--port", "0", "--model", "demo", "--no_browser"]
     command += ["--data", str(tmp_path / "data"), "--device", "cpu"]
