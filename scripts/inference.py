@@ -1,6 +1,6 @@
 """Make the lips of a video follow a sound.
 
-python -m scripts.inference VIDEO AUDIO [OUT] [flags]
+    python -m scripts.inference VIDEO AUDIO [OUT] [flags]
 """
 
 import argparse
